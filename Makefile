@@ -1,0 +1,30 @@
+# make demo        the whole loop on recordings that ship with the project; needs no microphone
+# make test        the tests; make test-slow adds those that take minutes
+# make lint        ruff and mypy
+# EXTRAS=dev,...   what to install beside edgelearn itself (see pyproject.toml)
+# PYTHON=python3.x which Python to build .venv with
+
+EXTRAS ?= dev
+PYTHON ?=
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint setup clean
+
+demo: setup
+	$(BIN)/edgelearn demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup:
+	@PYTHON="$(PYTHON)" scripts/setup.sh "$(EXTRAS)"
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,191 @@
+"""Where an utterance starts and ends: each band's excess over its own noise floor, summed, with onset, hang-over and a limit.
+
+The end pointer reads feature frames only, so it sees exactly what the network sees; steady noise in some bands does not hide speech
+in others, because every band has its own floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.jit import kernel
+
+if TYPE_CHECKING:
+    from edgelearn.device.arena import Arena
+
+IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
+
+_RUN, _LENGTH, _SILENCE, _PRIMED, _EXCESS, _PEAK = range(6)
+_STATE = 6
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Frames and feature steps (int8 Q6) that make an utterance.
+
+    margin: steps above the floor that do not count yet; onset, release: summed excess that starts and that keeps an utterance;
+    fade: share 1 / fade of the utterance's loudest excess below which it is over, so that a room's echo is no speech; onset_frames: consecutive frames above onset; hang_frames: silence that ends it; pre_frames, post_frames: context kept around
+    it; longest: frames after which it is no command any more.
+    """
+
+    margin: int = 12
+    onset: int = 360
+    release: int = 200
+    fade: int = 10
+    onset_frames: int = 3
+    hang_frames: int = 12
+    pre_frames: int = 4
+    post_frames: int = 3
+    longest: int = 80
+
+    @property
+    def lag_frames(self) -> int:
+        """Frames that must still be at hand when an onset is told: the run that made it and the context before it."""
+        return self.onset_frames + self.pre_frames
+
+
+@kernel
+def endpoint_step(
+    frame: Any, floor_q8: Any, state: Any, margin: int, onset: int, release: int, fade: int, onset_frames: int, hang_frames: int,
+    longest: int,
+) -> int:  # fmt: skip
+    """Take one frame (int8 [bands]) and return IDLE, ONSET, SPEECH, HANG, END or TOO_LONG.
+
+    floor_q8 int32 [bands]: noise floor in feature steps, Q8.  state int64 [6]: run, length, silence, primed, excess, peak.
+    """
+    bands = frame.shape[0]
+    if state[_PRIMED] == 0:
+        for b in range(bands):
+            floor_q8[b] = np.int32(frame[b]) << 8
+        state[_PRIMED] = 1
+    excess = 0
+    for b in range(bands):
+        over = np.int32(frame[b]) - (floor_q8[b] >> 8) - margin
+        if over > 0:
+            excess += over
+    state[_EXCESS] = excess
+    speaking = state[_LENGTH] > 0
+    active = excess >= (max(release, state[_PEAK] // fade) if speaking else onset)
+    for b in range(bands):
+        error = (np.int32(frame[b]) << 8) - floor_q8[b]
+        if error < 0:
+            floor_q8[b] += error >> 3
+        elif active or speaking:
+            floor_q8[b] += error >> 8  # slow, yet a noise that stays becomes the floor within seconds
+        else:
+            floor_q8[b] += error >> 4
+    if not speaking:
+        state[_RUN] = state[_RUN] + 1 if active else 0
+        if state[_RUN] < onset_frames:
+            return IDLE
+        state[_LENGTH] = state[_RUN]
+        state[_SILENCE] = 0
+        state[_PEAK] = excess
+        return ONSET
+    state[_LENGTH] += 1
+    state[_PEAK] = max(state[_PEAK], excess)
+    state[_SILENCE] = 0 if active else state[_SILENCE] + 1
+    if state[_LENGTH] >= longest:
+        state[_LENGTH] = 0
+        state[_RUN] = 0
+        return TOO_LONG
+    if state[_SILENCE] >= hang_frames:
+        state[_LENGTH] = 0
+        state[_RUN] = 0
+        return END
+    return SPEECH if active else HANG
+
+
+def _numbers(config: EndpointConfig) -> tuple[int, ...]:
+    return (
+        config.margin, config.onset, config.release, config.fade, config.onset_frames, config.hang_frames, config.longest,
+    )  # fmt: skip
+
+
+class Endpointer:
+    """The end pointer of one stream; its noise floor lives in the arena of the device."""
+
+    def __init__(self, config: EndpointConfig, bands: int, arena: Arena, name: str = "endpoint") -> None:
+        self.config = config
+        self._floor_q8 = arena.alloc(f"{name}.floor", bands, np.int32)
+        self._state = arena.alloc(f"{name}.state", _STATE, np.int64)
+        self._numbers = _numbers(config)
+
+    def reset(self) -> None:
+        """Forget the noise floor and any utterance under way."""
+        self._state[:] = 0
+
+    def prime(self, floor: NDArray[np.int8]) -> None:
+        """Start from a known noise floor (int8 Q6, shape [bands])."""
+        self._state[:] = 0
+        self._floor_q8[:] = floor.astype(np.int32) << 8
+        self._state[_PRIMED] = 1
+
+    def push(self, frame: NDArray[np.int8]) -> int:
+        """Take one feature frame (int8 Q6, shape [bands]) and return what it means."""
+        return int(endpoint_step(frame, self._floor_q8, self._state, *self._numbers))
+
+    @property
+    def excess(self) -> int:
+        """The summed excess of the last frame over the noise floor, in feature steps."""
+        return int(self._state[_EXCESS])
+
+
+def endpoint_bytes(bands: int) -> int:
+    """Return the arena bytes of an `Endpointer`."""
+    return bands * 4 + _STATE * 8
+
+
+class Segment(NamedTuple):
+    """Frames start <= t < stop of an utterance; found is false where the whole clip had to stand in for it."""
+
+    start: int
+    stop: int
+    found: bool
+
+
+@kernel
+def scan_clip(frames: Any, floor_q8: Any, state: Any, numbers: Any, pre: int, post: int, best: Any) -> None:
+    """Run the end pointer over a clip and leave start, stop and weight of its strongest utterance in best (int64 [3])."""
+    start = 0
+    last = 0
+    weight = 0
+    total = frames.shape[0]
+    for t in range(total + 1):
+        if t < total:
+            code = endpoint_step(frames[t], floor_q8, state, *numbers)
+        else:
+            code = END if state[_LENGTH] > 0 else IDLE
+            state[_LENGTH] = 0
+        if code == ONSET:
+            start = max(0, t - numbers[4] + 1 - pre)
+            weight = state[_EXCESS] * numbers[4]
+            last = t
+        elif code == SPEECH:
+            weight += state[_EXCESS]
+            last = t
+        elif code in (END, TOO_LONG) and weight > best[2]:
+            best[0] = start
+            best[1] = min(total, (t if code == TOO_LONG else last) + 1 + post)
+            best[2] = weight
+
+
+def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
+    """Return the strongest utterance of a clip (int8 [T, bands]), or the whole clip (at most `longest` frames) if there is none.
+
+    A clip has no past from which to know its noise, so the floor starts from each band's tenth percentile.
+    """
+    if len(frames) == 0:
+        return Segment(0, 0, False)
+    floor = np.sort(frames, axis=0)[len(frames) // 10].astype(np.int32) << 8
+    state = np.zeros(_STATE, np.int64)
+    state[_PRIMED] = 1
+    best = np.zeros(3, np.int64)
+    scan_clip(frames, floor, state, _numbers(config), config.pre_frames, config.post_frames, best)
+    if best[2] == 0:
+        return Segment(0, min(len(frames), config.longest), False)
+    return Segment(int(best[0]), int(best[1]), True)

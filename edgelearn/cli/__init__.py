@@ -1,0 +1,1 @@
+"""The command line: `edgelearn VERB`, one verb a file in `edgelearn.cli.verbs`."""

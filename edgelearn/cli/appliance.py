@@ -1,0 +1,80 @@
+"""What the verbs that need a device share: settings, model and device from a command line, energy, saving."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgelearn.cli.arguments import model_path, settings
+from edgelearn.config import Settings
+from edgelearn.device.board import Board, load_board
+from edgelearn.device.cost import cost
+from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.model import Model, open_user_model, save_model
+from edgelearn.runtime.voice import VoiceDevice
+
+if TYPE_CHECKING:
+    from edgelearn.engine.counts import Counts
+
+
+@dataclass
+class Appliance:
+    """A device with the user's model on it, the board it is priced on, and where the model is kept."""
+
+    path: Path
+    model: Model
+    device: VoiceDevice
+    board: Board
+    settings: Settings
+
+    @property
+    def learner_config(self) -> LearnerConfig:
+        """How words are learned, from the settings."""
+        learning = self.settings.learning
+        return LearnerConfig(steps=learning.steps, max_old_loss=learning.max_old_loss_percent / 100, seed=learning.seed)
+
+    def energy_mj(self, counts: Counts) -> float:
+        """Return what work costs on the board, in millijoules."""
+        return cost(counts, self.board).joules * 1e3
+
+    def save(self) -> None:
+        """Write the model as the device holds it now."""
+        save_model(self.path, self.device.model())
+
+    def added_fields(self, word: str, takes: int, seconds: float, report: TeachReport) -> dict[str, object]:
+        """Return the fields of the event `added`."""
+        counts = report.counts
+        spent = cost(counts, self.board)
+        return {
+            "word": word,
+            "takes": takes,
+            "seconds": round(seconds, 4),
+            "updates": report.updates,
+            "sparsity": round(counts.sparsity, 4),
+            "macs": counts.macs_forward + counts.macs_backward + counts.macs_gradient,
+            "macs_dense": counts.macs_dense_training,
+            "energy_mj": round(spent.joules * 1e3, 4),
+            "board": self.board.name,
+            "board_seconds": round(spent.seconds, 4),
+            "truncated_frames": report.truncated_frames,
+            "peak_bytes": self.device.arena.high_water_bytes,
+            "budget_bytes": self.device.arena.budget_bytes,
+            "old_words_before": round(report.old_before, 4),
+            "old_words_after": round(report.old_after, 4),
+        }
+
+
+def open_appliance(args: argparse.Namespace) -> Appliance:
+    """Return the device that a command line asks for; `args` has --model, --config and the flags of settings."""
+    chosen = settings(args)
+    path = model_path(args)
+    model = open_user_model(path)
+    board = load_board(chosen.device.board)
+    device = VoiceDevice(model, chosen.device.budget_bytes)
+    # half the range of scores is a whole threshold: 0.5 is the model's own, 1 accepts nearly everything
+    device.recognizer.bias_q14 = round((chosen.decision.sensitivity - 0.5) * 8192)
+    hop_ms = 1000 / model.frontend.frame_rate_hz
+    device.recognizer.refractory_frames = round(chosen.decision.refractory_ms / hop_ms)
+    return Appliance(path, model, device, board, chosen)

@@ -1,0 +1,70 @@
+"""What the command lines of the verbs share: the parser, the common flags, settings as flags."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from edgelearn.errors import UsageError
+
+# edgelearn.config is imported where it is used, because `edgelearn --help` is quicker without it
+if TYPE_CHECKING:
+    from edgelearn.config import Settings
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are UsageErrors, and name the option that was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError that says `message` and where help is."""
+        raise UsageError(message, f"`{self.prog} --help` shows how it is used")
+
+    def parse_known_or_refuse(self, argv: list[str]) -> argparse.Namespace:
+        """Return the parsed `argv`; raise UsageError for what is not understood."""
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            from edgelearn.device.configfile import did_you_mean
+
+            known = [option for action in self._actions for option in action.option_strings]
+            raise UsageError(
+                f"`{self.prog}` does not know {unknown[0]!r}",
+                did_you_mean(unknown[0].partition("=")[0], known),
+            )
+        return args
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb understands: --model, --config and --json."""
+    common = parser.add_argument_group("every command")
+    common.add_argument("--model", metavar="PATH", type=Path, help="the model file (default: your own model)")
+    common.add_argument(
+        "--config", metavar="FILE", type=Path, help="a settings file (default: your own, if there is one)"
+    )
+    common.add_argument("--json", action="store_true", help="print JSON lines instead of tables")
+
+
+def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add the flags of settings, such as --budget for "device.budget"; `settings` reads them."""
+    from edgelearn.config import KEYS
+
+    for name in names:
+        key = KEYS[name]
+        parser.add_argument(key.flag, dest=name, metavar=key.flag.rpartition("-")[2].upper(), help=key.help)
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """Return the settings of a run whose command line is `args`."""
+    from edgelearn.config import KEYS, load_settings
+
+    return load_settings(args.config, {name: getattr(args, name, None) for name in KEYS})
+
+
+def model_path(args: argparse.Namespace) -> Path:
+    """Return the path of the model that `args` names, else that of the user's own."""
+    from edgelearn.config import default_model
+
+    return args.model if args.model is not None else default_model()[0]

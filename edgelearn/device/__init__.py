@@ -1,0 +1,1 @@
+"""The memory-budgeted device under everything: arena, board profiles, costs, and what fits."""

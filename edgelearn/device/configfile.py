@@ -1,0 +1,59 @@
+"""Where the shipped configuration lies, and one strict reader for it: an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from edgelearn.errors import UsageError
+
+
+def configs_dir() -> Path:
+    """Return the folder of the shipped configuration: inside an installed package, else beside its source."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read one TOML file; raises UsageError with file and line if it is missing or malformed."""
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", "check the path and its permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+    except tomli.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax"
+        ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Make a hint out of a misspelt name: the nearest known one, else all of them."""
+    candidates = sorted(known)
+    near = difflib.get_close_matches(name, candidates, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(candidates)}"
+
+
+def check_keys(
+    table: Mapping[str, Any], where: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> None:
+    """Raise UsageError for a key of `table` that is unknown, or a required one that it lacks.
+
+    where: file and section, as the message shows them.
+    """
+    needed = list(required)
+    known = {*needed, *optional}
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}", did_you_mean(key, known))
+    missing = [key for key in needed if key not in table]
+    if missing:
+        raise UsageError(f"{where}: missing {', '.join(missing)}", "see the files of configs/ for an example")

@@ -1,0 +1,169 @@
+"""Words as unit vectors: the classes of the base model are the background against which every word is scored.
+
+The score of a word is its cosine to the utterance minus half the best cosine of any *other* base class: what sounds like something the
+base model knows is not the new word.  One row of the table is one class, base classes first, taught words after them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.melbank import FrontendConfig, make_tables
+from edgelearn.errors import BudgetExceeded
+from edgelearn.jit import kernel
+from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, quantise_prototype, unit_embedding
+
+if TYPE_CHECKING:
+    from edgelearn.device.arena import Arena
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes of the table: hidden units, rows of base classes, and rows that taught words may take."""
+
+    hidden: int
+    base_rows: int
+    taught_rows: int = 24
+
+    @property
+    def rows(self) -> int:
+        """All rows of the table."""
+        return self.base_rows + self.taught_rows
+
+
+class HeadStep(NamedTuple):
+    """What the head hands to BPTT: the loss (nats, Q10), the size of the gradient (Q23), the length of the pooled sum (Q13)."""
+
+    loss_q10: int
+    magnitude_q23: int
+    length: int
+
+
+@kernel
+def score_rows(cos_q14: Any, base_rows: int, rows: Any, out: Any) -> int:
+    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out` and return the position of the best, -1 if there is none."""
+    first = np.int32(-32768)
+    second = np.int32(-32768)
+    owner = -1
+    for k in range(base_rows):
+        if cos_q14[k] > first:
+            second = first
+            first = cos_q14[k]
+            owner = k
+        elif cos_q14[k] > second:
+            second = cos_q14[k]
+    best = -1
+    for n in range(rows.shape[0]):
+        rival = second if rows[n] == owner else first
+        out[n] = np.int32(cos_q14[rows[n]] - (rival >> 1))
+        if best < 0 or out[n] > out[best]:
+            best = n
+    return best
+
+
+class Classifier:
+    """The table of prototypes and the scratch of its arithmetic, in the arena."""
+
+    def __init__(self, config: ClassifierConfig, arena: Arena, name: str = "classifier") -> None:
+        self.config = config
+        self.rows = config.base_rows
+        self._prototypes = arena.alloc(f"{name}.prototypes", (config.rows, config.hidden), np.int8)
+        self._norms_q8 = arena.alloc(f"{name}.norms", config.rows, np.int32)
+        self._cos_q14 = arena.alloc(f"{name}.cosines", config.rows, np.int32)
+        self._weights = arena.alloc(f"{name}.weights", config.rows, np.int32)
+        self._u_q14 = arena.alloc(f"{name}.embedding", config.hidden, np.int16)
+        self.gradient: NDArray[np.int32] = arena.alloc(f"{name}.gradient", config.hidden, np.int32)
+        self._log_q16 = make_tables(FrontendConfig()).log_q16
+
+    def load(self, prototypes: NDArray[np.int8]) -> None:
+        """Take over the rows of a model file (int8 [rows, H]), base classes first."""
+        if len(prototypes) > self.config.rows:
+            raise BudgetExceeded(
+                "classifier.prototypes", prototypes.nbytes, self._prototypes.nbytes, self._prototypes.nbytes,
+                "remove a word from the model first",
+            )  # fmt: skip
+        self.rows = len(prototypes)
+        for k, row in enumerate(prototypes):
+            self._set_row(k, row.astype(np.int64))
+
+    def prototypes(self) -> NDArray[np.int8]:
+        """Return a copy of all rows in use, for the model file."""
+        table: NDArray[np.int8] = self._prototypes[: self.rows].copy()
+        return table
+
+    def _set_row(self, row: int, vector: NDArray[np.int64]) -> None:
+        self._norms_q8[row] = quantise_prototype(vector, self._prototypes[row])
+
+    def embed(self, pool: NDArray[np.int32]) -> NDArray[np.int16]:
+        """Return the unit embedding (int16 Q14) of a pooled sum of h (int32 [H])."""
+        unit_embedding(pool, self._u_q14)
+        unit: NDArray[np.int16] = self._u_q14.copy()
+        return unit
+
+    def cosines(self, unit: NDArray[np.int16]) -> NDArray[np.int32]:
+        """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use."""
+        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        result: NDArray[np.int32] = self._cos_q14[: self.rows].copy()
+        return result
+
+    def scores(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+        """Return the scores (Q14) of the words at `rows` and the position of the best of them."""
+        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        out = np.empty(len(rows), np.int32)
+        best = int(score_rows(self._cos_q14, self.config.base_rows, rows, out))
+        return out, best
+
+    def decide(self, unit: NDArray[np.int16], open_set_q14: int) -> int:
+        """Return the row of the nearest class; a taught row only counts if its score reaches `open_set_q14`."""
+        cosines = self.cosines(unit)
+        base = self.config.base_rows
+        nearest_base = int(np.argmax(cosines[:base]))
+        if self.rows == base:
+            return nearest_base
+        taught = base + int(np.argmax(cosines[base:]))
+        score = int(cosines[taught]) - (int(cosines[nearest_base]) >> 1)
+        return taught if cosines[taught] > cosines[nearest_base] and score >= open_set_q14 else nearest_base
+
+    def check_room(self) -> None:
+        """Raise BudgetExceeded if the table has no row left for a new word."""
+        if self.rows == self.config.rows:
+            raise BudgetExceeded(
+                "classifier.prototypes", self.config.hidden, 0, self._prototypes.nbytes,
+                f"the device holds {self.config.taught_rows} taught words: remove one first",
+            )  # fmt: skip
+
+    def add_row(self, units: list[NDArray[np.int16]]) -> int:
+        """Append the mean of unit embeddings as a new row and return its number; raises BudgetExceeded when the table is full."""
+        self.check_room()
+        self.rows += 1
+        self.set_row(self.rows - 1, units)
+        return self.rows - 1
+
+    def set_row(self, row: int, units: list[NDArray[np.int16]]) -> None:
+        """Make row the mean of unit embeddings (int16 Q14)."""
+        self._set_row(row, np.sum([unit.astype(np.int64) for unit in units], axis=0))
+
+    def remove_row(self, row: int) -> None:
+        """Drop a taught row; the rows above it move down by one."""
+        self._prototypes[row : self.rows - 1] = self._prototypes[row + 1 : self.rows].copy()
+        self._norms_q8[row : self.rows - 1] = self._norms_q8[row + 1 : self.rows].copy()
+        self.rows -= 1
+
+    def head_step(self, pool: NDArray[np.int32], target: int) -> HeadStep:
+        """Leave the gradient of the cross-entropy against row `target` in `self.gradient` (int32 [H], largest magnitude 2^15)."""
+        result = np.empty(3, np.int64)
+        head_gradient(
+            pool, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14, EXP2_Q15, self._log_q16,
+            self._weights, self.gradient, result,
+        )  # fmt: skip
+        return HeadStep(int(result[0]), int(result[1]), int(result[2]))
+
+
+def classifier_bytes(config: ClassifierConfig) -> int:
+    """Return the arena bytes of a `Classifier`."""
+    table = -(-config.rows * config.hidden // 4) * 4
+    return table + 3 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden

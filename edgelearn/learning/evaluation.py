@@ -1,0 +1,264 @@
+"""The protocols that measure a model: base accuracy, and few-shot learning of words and speakers it has never heard.
+
+Everything runs on the device model itself, in its budget: the same front end, end pointer, network and learner that a user has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.endpoint import find_utterance
+from edgelearn.audio.frontend import Frontend, frontend_bytes
+from edgelearn.device.arena import Arena
+from edgelearn.engine.counts import Counts
+from edgelearn.engine.floating import dequantise_layer, forward
+from edgelearn.learning.delta_rule import DeltaRule
+from edgelearn.learning.learner import LearnerConfig
+
+if TYPE_CHECKING:
+    from edgelearn.audio.datasets import ClipInfo
+    from edgelearn.runtime.model import Model
+    from edgelearn.runtime.voice import VoiceDevice
+
+LEARNERS = ("prototype", "delta_rule", "sparse_bptt")
+FALSE_ACCEPTS = (0.01, 0.05)
+MEASURING = LearnerConfig(max_old_loss=1.0)  # a protocol measures what learning costs; it does not undo it
+FEATURE_ONE = 64.0  # int8 features are Q6
+Frames = NDArray[np.int8]
+Units = NDArray[np.int64]
+
+
+class ClipReader:
+    """Clips to the feature frames of their word, through the device's front end and end pointer."""
+
+    def __init__(self, model: Model, hard_seed: int | None = None) -> None:
+        self._model = model
+        self._frontend = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + 64))
+        self._hard_seed = hard_seed
+
+    def __call__(self, path: Path) -> Frames:
+        """Return the utterance (int8 Q6, [T, bands]) in a sound file."""
+        samples = read_clip(path)
+        if self._hard_seed is not None:
+            samples = hard_conditions(samples, self._hard_seed)
+        self._frontend.reset()
+        frames = self._frontend.push(samples)
+        if len(frames) == 0:
+            return np.full((8, self._model.frontend.bands), -128, np.int8)
+        start, stop, _ = find_utterance(frames, self._model.endpoint)
+        return frames[start:stop]
+
+
+def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:
+    """Return a clip as a band-limited microphone in a live, noisy room hears it.
+
+    Fourth-order Butterworth 400-3000 Hz, a room of exponentially decaying noise (50 ms, direct path first), white noise at 12 dB SNR.
+    """
+    from scipy.signal import butter, fftconvolve, sosfilt
+
+    rng = np.random.default_rng(seed)
+    signal = sosfilt(butter(4, [400, 3000], "bandpass", fs=16000, output="sos"), samples.astype(np.float64))
+    time = np.arange(4000) / 16000
+    room = rng.standard_normal(4000) * np.exp(-time / 0.05)
+    room /= np.sqrt((room**2).sum())
+    room[0] = 1.0
+    signal = fftconvolve(signal, room)[: len(samples)]
+    signal += rng.standard_normal(len(signal)) * np.sqrt((signal**2).mean()) * 10 ** (-12 / 20)
+    return np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
+
+
+def embed_all(device: VoiceDevice, utterances: Sequence[Frames]) -> tuple[Units, Counts]:
+    """Return the unit embeddings (Q14, [n, H]) of utterances and what they cost."""
+    units = np.zeros((len(utterances), device.network.config.hidden), np.int64)
+    counts = Counts()
+    for n, frames in enumerate(utterances):
+        units[n], spent = device.learner.embed(frames)
+        counts += spent
+    return units, counts
+
+
+def base_accuracy(
+    device: VoiceDevice, utterances: Sequence[Frames], rows: NDArray[np.int64], open_set_q14: int
+) -> tuple[NDArray[np.bool_], Counts]:
+    """Return which utterances are decided for their own row, against every base class and every taught word.
+
+    A taught word takes an utterance from the base classes as it does on the device: by the nearest cosine, and a score of at
+    least `open_set_q14`.
+    """
+    units, counts = embed_all(device, utterances)
+    decided = [device.classifier.decide(unit.astype(np.int16), open_set_q14) for unit in units]
+    return np.array(decided, np.int64) == rows, counts
+
+
+def base_clips(model: Model, clips: Sequence[ClipInfo], split: str) -> list[tuple[ClipInfo, int]]:
+    """Return the clips of the shipped vocabulary in `split`, with the row of their word."""
+    rows = {model.labels[word.row]: word.row for word in model.words if not word.taught}
+    return [(c, rows[f"{c.dataset}:{c.word}"]) for c in clips if c.split == split and f"{c.dataset}:{c.word}" in rows]
+
+
+@dataclass
+class Trial:
+    """One speaker, one draw of takes: closed-set accuracy, and hit rates at each share of false accepts (None: nothing to reject)."""
+
+    closed: float
+    hits: dict[float, float | None]
+    hit_auto: float
+    fa_auto: float | None
+    tests: int
+    counts: Counts = field(default_factory=Counts)
+
+
+def score_trial(
+    scores: NDArray[np.float64], truth: NDArray[np.int64], others: NDArray[np.float64], threshold: float
+) -> Trial:
+    """Judge a trial from the scores of the test takes [n, words] and the best scores of the other words [m]."""
+    best = scores.max(axis=1)
+    right = scores.argmax(axis=1) == truth
+    hits: dict[float, float | None] = {}
+    for share in FALSE_ACCEPTS:
+        if len(others) == 0:
+            hits[share] = None
+            continue
+        # at most `share` of the other words score above this
+        limit = np.sort(others)[::-1][int(share * len(others))]
+        hits[share] = float((right & (best > limit)).mean())
+    return Trial(
+        float(right.mean()),
+        hits,
+        float((right & (best >= threshold)).mean()),
+        float((others >= threshold).mean()) if len(others) else None,
+        len(truth),
+    )
+
+
+@dataclass(frozen=True)
+class SpeakerSet:
+    """What a speaker said: takes of each novel word, and everything else of the same data set."""
+
+    dataset: str
+    speaker: str
+    novel: dict[str, list[Frames]]
+    others: list[Frames]
+
+
+def speaker_sets(
+    model: Model,
+    clips: Sequence[ClipInfo],
+    read: ClipReader,
+    novel: set[str],
+    least_takes: int,
+    datasets: Sequence[str],
+) -> Iterator[SpeakerSet]:
+    """Yield the speakers that the base model was not trained on and that said every novel word of theirs more than `least_takes` times.
+
+    novel: `dataset:word` keys.
+    """
+    trained = {label.split(":")[0] for label in model.labels}
+    for dataset in datasets:
+        mine = [c for c in clips if c.dataset == dataset and not (dataset in trained and c.split == "train")]
+        for speaker in sorted({c.speaker for c in mine}):
+            takes: dict[str, list[ClipInfo]] = {}
+            rest = []
+            for clip in mine:
+                if clip.speaker != speaker:
+                    continue
+                if f"{dataset}:{clip.word}" in novel:
+                    takes.setdefault(clip.word, []).append(clip)
+                elif clip.word and not clip.word.startswith("_noise_"):
+                    rest.append(clip)
+            takes = {word: found for word, found in takes.items() if len(found) > least_takes}
+            if takes:
+                yield SpeakerSet(
+                    dataset, speaker,
+                    {word: [read(c.path) for c in takes[word]] for word in sorted(takes)},
+                    [read(c.path) for c in rest],
+                )  # fmt: skip
+
+
+def enrol_speaker(
+    device: VoiceDevice, subject: SpeakerSet, shots: int, learner: str, config: LearnerConfig, seed: int
+) -> tuple[list[int], list[tuple[int, Frames]], Counts]:
+    """Enrol `shots` takes of every novel word of a speaker, one word after the other, as a user would.
+
+    Returns the rows of the words, the takes that are left as (position of the word, frames), and what learning cost.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[int] = []
+    tests: list[tuple[int, Frames]] = []
+    counts = Counts()
+    for k, recordings in enumerate(subject.novel.values()):
+        order = rng.permutation(len(recordings))
+        rows.append(device.learner.enrol([recordings[n] for n in order[:shots]]))
+        tests += [(k, recordings[n]) for n in order[shots:]]
+        if learner == "sparse_bptt":
+            report = deque(device.learner.teach(rows[-1], config), maxlen=1).pop()
+            counts += report.counts
+    return rows, tests, counts
+
+
+def run_trial(
+    device: VoiceDevice, model: Model, subject: SpeakerSet, shots: int, learner: str, config: LearnerConfig, seed: int
+) -> Trial:
+    """Enrol the novel words of a speaker with one learner and test on the rest; the device keeps what it learned."""
+    device.restore(model)
+    rows, tests, counts = enrol_speaker(device, subject, shots, learner, config, seed)
+    truth = np.array([k for k, _ in tests])
+    test_units, _ = embed_all(device, [frames for _, frames in tests])
+    other_units, _ = embed_all(device, subject.others)
+    where = np.array(rows, np.int64)
+    scores = np.array([device.classifier.scores(u.astype(np.int16), where)[0] for u in test_units], np.float64)
+    others = np.array([device.classifier.scores(u.astype(np.int16), where)[0] for u in other_units], np.float64)
+    if learner == "delta_rule":
+        # the fast weights answer for the words, the base classes reject as they do for prototypes
+        rule = DeltaRule(len(rows), test_units.shape[1])
+        for k, row in enumerate(rows):
+            for unit in device.learner.exemplar_units(row):
+                rule.write(unit, k)
+        scores = rule.read(test_units) - _rivals(device, test_units)
+        others = rule.read(other_units) - _rivals(device, other_units)
+    best_others = others.max(axis=1) if len(others) else np.zeros(0)
+    trial = score_trial(scores, truth, best_others, model.open_set_q14)
+    trial.counts = counts
+    return trial
+
+
+def _rivals(device: VoiceDevice, units: Units) -> NDArray[np.float64]:
+    """Return half the best cosine (Q14) of each unit embedding to the base classes, shape [n, 1]."""
+    base = device.classifier.config.base_rows
+    cosines = [device.classifier.cosines(u.astype(np.int16))[:base].max() / 2 for u in units]
+    return np.array(cosines, np.float64).reshape(-1, 1)
+
+
+def bootstrap_interval(
+    by_speaker: Sequence[float], seed: int, weights: Sequence[int] | None = None, draws: int = 2000
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over speakers (weighted by their clips where given), by resampling speakers."""
+    values = np.asarray(by_speaker, np.float64)
+    share = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    pick = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    means = (values[pick] * share[pick]).sum(axis=1) / share[pick].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.int64]) -> float:
+    """Return the base accuracy of the model's float twin: float64 states, gates and deltas with the same weights and thresholds."""
+    layers = [
+        dequantise_layer(model.params, k, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13)
+        for k, layer in enumerate(model.network.layers)
+    ]
+    classes = model.prototypes[: len(model.labels)].astype(np.float64)
+    classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+    right = 0
+    for frames, row in zip(utterances, rows, strict=True):
+        pool = forward(layers, frames / FEATURE_ONE)[-1].h[1:].sum(axis=0)
+        right += int(np.argmax(classes @ pool)) == int(row)
+    return right / len(rows)

@@ -1,0 +1,152 @@
+"""The arithmetic of the classifier, in integers: unit embeddings, cosines, softmax, and the gradient that enters BPTT.
+
+Formats: pool int32 is the sum of h (Q13) over an utterance; u int16 is the unit embedding in Q14; a prototype is an int8 vector with
+its Euclidean norm in Q8; a cosine is Q14.  The loss is the cross-entropy of 16 x cosine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.frontend import log2_q10
+from edgelearn.jit import kernel
+
+COSINE_BITS = 14
+LOGIT_SCALE = 16  # the temperature that the base model was trained with
+EXP_STEPS = 64
+# exp(-x) for x >= 0 is 2^-(x log2 e): whole powers by shifts, the fraction from this table of chords
+EXP2_Q15: NDArray[np.int32] = np.rint(32768 * 2.0 ** (-np.arange(EXP_STEPS + 1) / EXP_STEPS)).astype(np.int32)
+_LOG2_E_Q14 = 23637
+_LN_2_Q14 = 11357
+
+
+@kernel
+def isqrt(value: int) -> int:
+    """Return the integer square root of a non-negative int64 below 2^62, rounded down."""
+    rest = np.int64(value)
+    root = np.int64(0)
+    bit = np.int64(1) << 60
+    while bit > rest:
+        bit >>= 2
+    while bit > 0:
+        if rest >= root + bit:
+            rest -= root + bit
+            root = (root >> 1) + bit
+        else:
+            root >>= 1
+        bit >>= 2
+    return root
+
+
+@kernel
+def unit_embedding(pool: Any, u: Any) -> int:
+    """Write the unit vector of pool (int32 [H]) to u (int16 [H], Q14) and return the length of pool.
+
+    |pool| <= 2^31 in every component and H <= 512 keep the sum of squares below 2^62 for |pool| < 2^26, that is for
+    utterances of up to 8192 frames (h is Q13, |h| <= 1).
+    """
+    total = np.int64(0)
+    for j in range(pool.shape[0]):
+        total += np.int64(pool[j]) * np.int64(pool[j])
+    length = max(np.int64(1), isqrt(total))
+    for j in range(pool.shape[0]):
+        u[j] = np.int16(((np.int64(pool[j]) << COSINE_BITS) + (length >> 1)) // length)
+    return length
+
+
+@kernel
+def quantise_prototype(vector: Any, row: Any) -> int:
+    """Write vector (int64 [H], any scale) to row (int8 [H], largest magnitude 127) and return the row's norm in Q8."""
+    peak = np.int64(1)
+    for j in range(vector.shape[0]):
+        peak = max(peak, abs(np.int64(vector[j])))
+    total = np.int64(0)
+    for j in range(vector.shape[0]):
+        value = (np.int64(vector[j]) * 254 + peak) // (2 * peak)
+        row[j] = np.int8(value)
+        total += value * value
+    return max(np.int64(1), isqrt(total << 16))
+
+
+@kernel
+def cosines(u: Any, rows: Any, norms_q8: Any, count: int, out: Any) -> None:
+    """Write the cosine (Q14) of u (int16 [H], Q14) to each of the first `count` rows (int8 [R, H]) to out (int32 [R]).
+
+    A sum of H <= 512 products is below 512 * 2^14 * 2^7 = 2^30.
+    """
+    for k in range(count):
+        dot = np.int32(0)
+        row = rows[k]
+        for j in range(u.shape[0]):
+            dot = np.int32(dot + np.int32(u[j]) * np.int32(row[j]))
+        out[k] = np.int32((np.int64(dot) << 8) // np.int64(norms_q8[k]))
+
+
+@kernel
+def exp_neg_q15(x_q10: int, exp2_q15: Any) -> int:
+    """Return exp(-x) in Q15 for x >= 0 in Q10 (error below 2 of 32768)."""
+    power_q16 = (np.int64(x_q10) * _LOG2_E_Q14) >> 8
+    whole = power_q16 >> 16
+    if whole > 16:
+        return 0
+    fraction = power_q16 & 65535
+    index = fraction >> 10
+    low = np.int64(exp2_q15[index])
+    value = low + (((np.int64(exp2_q15[index + 1]) - low) * (fraction & 1023) + 512) >> 10)
+    return value >> whole
+
+
+@kernel
+def head_gradient(
+    pool: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any, exp2_q15: Any, log_q16: Any,
+    weights: Any, grad: Any, result: Any,
+) -> None:  # fmt: skip
+    """Cross-entropy of softmax(16 cos) against row `target`, and its gradient with respect to every h[t] of the utterance.
+
+    grad int32 [H] is the direction with its largest magnitude at 2^15; result int64 [3] takes the loss (nats, Q10), the
+    magnitude that 2^15 stands for (Q23, before 16 / |pool|) and |pool|.  cos_q14, weights int32 [R] and u int16 [H] are scratch.
+    """
+    hidden = pool.shape[0]
+    length = unit_embedding(pool, u)
+    cosines(u, rows, norms_q8, count, cos_q14)
+    best = cos_q14[0]
+    for k in range(1, count):
+        best = max(best, cos_q14[k])
+    total = np.int64(0)
+    for k in range(count):
+        # 16 x a Q14 difference, read as Q10, is the difference itself
+        weights[k] = exp_neg_q15(np.int64(best) - np.int64(cos_q14[k]), exp2_q15)
+        total += weights[k]
+    log_total_q10 = log2_q10(total, log_q16) - (15 << 10)
+    result[0] = ((log_total_q10 * _LN_2_Q14) >> 14) + best - cos_q14[target]
+    for k in range(count):
+        share_q15 = (np.int64(weights[k]) << 15) // total
+        if k == target:
+            share_q15 -= 32768
+        weights[k] = np.int32((share_q15 << 16) // np.int64(norms_q8[k]))  # w / |p| in Q23
+    along = np.int64(0)
+    for j in range(hidden):
+        grad[j] = 0
+    for k in range(count):
+        weight = np.int32(weights[k])
+        if weight != 0:
+            row = rows[k]
+            for j in range(hidden):
+                # |w / |p|| sums to at most 2 over the rows and |p_j| <= |p|: below 2^24
+                grad[j] = np.int32(grad[j] + weight * np.int32(row[j]))
+    for j in range(hidden):
+        along += np.int64(grad[j]) * np.int64(u[j])
+    along >>= COSINE_BITS
+    peak = np.int64(0)
+    for j in range(hidden):
+        across = np.int64(grad[j]) - ((along * np.int64(u[j])) >> COSINE_BITS)
+        grad[j] = np.int32(across)
+        peak = max(peak, abs(across))
+    result[1] = peak
+    result[2] = length
+    if peak > 0:
+        for j in range(hidden):
+            grad[j] = np.int32((np.int64(grad[j]) << 15) // peak)

@@ -1,0 +1,213 @@
+"""Learning words on the device: sparse BPTT on takes and rehearsal, one utterance at a time, the weights changed in place.
+
+`Learner.teach` is a generator that stops after every gradient step, so that whoever drives it can go on listening between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.engine.counts import Counts
+from edgelearn.errors import LearningRejected, TakeRejected
+from edgelearn.learning.classifier import HeadStep
+from edgelearn.learning.head import LOGIT_SCALE
+
+if TYPE_CHECKING:
+    from edgelearn.device.arena import Arena
+    from edgelearn.engine.network import Gradients, Network, State
+    from edgelearn.engine.tape import Tape
+    from edgelearn.learning.classifier import Classifier
+    from edgelearn.learning.rehearsal import RehearsalMemory
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How a word is learned.
+
+    steps: gradient steps, takes and rehearsal in turn; rate_q16: learning rate, Q16; max_old_loss: share of the old words' exemplars
+    that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean of the others; seed: of the
+    order of examples and of the rounding.
+    """
+
+    steps: int = 40
+    rate_q16: int = 200
+    max_old_loss: float = 0.05
+    agreement_q14: int = 6554
+    seed: int = 0
+
+
+@dataclass
+class TeachReport:
+    """What learning did: losses (nats) of the steps, operation counts, frames beyond the tape, old words' accuracy before and after."""
+
+    counts: Counts = field(default_factory=Counts)
+    losses: list[float] = field(default_factory=list)
+    truncated_frames: int = 0
+    old_before: float = 1.0
+    old_after: float = 1.0
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps that changed the weights."""
+        return len(self.losses)
+
+
+def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, int]:
+    """Return (mult, shift) for `Network.update`: the learning rate in the units of this step's normalised gradient.
+
+    The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23 and |S| in Q13,
+    and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-18).
+    """
+    mult = ((rate_q16 * LOGIT_SCALE * step.magnitude_q23) << 12) // max(1, step.length)
+    shift = 46 - weight_shift
+    while mult > 32767:
+        mult = (mult + 1) >> 1
+        shift -= 1
+    return mult, shift
+
+
+class Learner:
+    """Owns nothing but working buffers in the arena: network, table and rehearsal memory are the listening device's own."""
+
+    def __init__(
+        self, network: Network, classifier: Classifier, memory: RehearsalMemory, state: State, tape: Tape, gradients: Gradients,
+        longest: int, arena: Arena, name: str = "learning",
+    ) -> None:  # fmt: skip
+        self._network = network
+        self._classifier = classifier
+        self._memory = memory
+        self._state = state
+        self._tape = tape
+        self._gradients = gradients
+        self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
+        self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
+
+    def embed(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
+        """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) from the network's zero state."""
+        self._state.reset()
+        self._pool[:] = 0
+        counts = self._network.forward(self._state, frames, self._pool)
+        return self._classifier.embed(self._pool), counts
+
+    def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
+        """Raise TakeRejected if a take is too short, or too unlike the mean of the others (cosine in Q14)."""
+        for n, take in enumerate(takes):
+            if len(take) < 8:
+                raise TakeRejected(
+                    f"take {n + 1} holds no word", "say the word once, clearly, with a short silence before and after"
+                )
+        units = [self.embed(take)[0].astype(np.int64) for take in takes]
+        for n, unit in enumerate(units):
+            others = sum((u for m, u in enumerate(units) if m != n), np.zeros_like(unit))
+            length = float(np.sqrt((others**2).sum()))
+            if len(units) > 1 and int((unit * others).sum()) < least_q14 * length:
+                raise TakeRejected(
+                    f"take {n + 1} is unlike the other {len(units) - 1}",
+                    "say the same word in each take; leave this one out or repeat it",
+                )
+
+    def old_accuracy(self, below_row: int) -> float:
+        """Return the share of the exemplars of rows under `below_row` that are nearest to their own row; 1 where there are none."""
+        right = total = 0
+        for record in self._memory.exemplars():
+            if record.row < below_row:
+                unit, _ = self.embed(self._memory.decode(record, self._frames))
+                right += int(np.argmax(self._classifier.cosines(unit))) == record.row
+                total += 1
+        return right / total if total else 1.0
+
+    def enrol(self, takes: list[NDArray[np.int8]]) -> int:
+        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
+        row = self._classifier.add_row([self.embed(take)[0] for take in takes])
+        for take in takes:
+            self._memory.add(row, take[: len(self._frames)])
+        return row
+
+    def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
+        """Learn the word at `row`, enrolled before: yields the running report after every step.
+
+        Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words stand still, and
+        their exemplars are what holds the weights to them.  Raises LearningRejected, after the last step, if the old words lost more
+        than `max_old_loss`; whoever keeps the model undoes the update then.
+        """
+        report = TeachReport(old_before=self.old_accuracy(row))
+        rng = np.random.default_rng(config.seed)
+        records = self._memory.exemplars()
+        new = [n for n, record in enumerate(records) if record.row == row]
+        old = [n for n, record in enumerate(records) if record.row != row]
+        queues: dict[bool, list[int]] = {True: [], False: []}
+        for number in range(config.steps):
+            fresh = number % 2 == 0 or not old
+            if not queues[fresh]:
+                queues[fresh] = list(rng.permutation(new if fresh else old))
+                if fresh and number:
+                    self._follow(row, report)
+            record = records[queues[fresh].pop()]
+            self._step(self._memory.decode(record, self._frames), record.row, int(rng.integers(2**32)), config, report)
+            yield report
+        self._follow(row, report)
+        report.old_after = self.old_accuracy(row)
+        if report.old_before - report.old_after > config.max_old_loss:
+            raise LearningRejected(
+                f"learning would cost the old words {100 * (report.old_before - report.old_after):.1f} % of their exemplars "
+                f"(limit {100 * config.max_old_loss:g} %): undone",
+                "try clearer takes, more of them, or a word that sounds less like an old one",
+            )
+        yield report
+
+    def hear_exemplars(self) -> Counts:
+        """Return the counts of running every exemplar of the rehearsal memory through the network once."""
+        counts = Counts()
+        for record in self._memory.exemplars():
+            counts += self.embed(self._memory.decode(record, self._frames))[1]
+        return counts
+
+    def rehearse(self, steps: int) -> Counts:
+        """Return the counts of `steps` gradient steps at rate 0 on the rehearsal memory: all of the work and none of the change."""
+        report = TeachReport()
+        still = LearnerConfig(steps=steps, rate_q16=0)
+        records = self._memory.exemplars()
+        for number in range(steps if records else 0):
+            record = records[number % len(records)]
+            self._step(self._memory.decode(record, self._frames), record.row, number, still, report)
+        return report.counts
+
+    def _step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:
+        """One gradient step on one utterance: forward with a tape, head, sparse BPTT, update."""
+        network, tape = self._network, self._tape
+        self._state.reset()
+        tape.reset()
+        self._pool[:] = 0
+        # the last frames are the ones that are taped: truncated BPTT with the state carried in
+        before = max(0, len(frames) - tape.capacity_frames)
+        if before:
+            report.counts += network.forward(self._state, frames[:before], self._pool)
+        report.counts += network.forward(self._state, frames[before:], self._pool, tape)
+        report.truncated_frames += before + tape.frames_left_out
+        head = self._classifier.head_step(self._pool, row)
+        report.losses.append(head.loss_q10 / 1024)
+        if head.magnitude_q23 == 0:
+            return
+        report.counts += network.backward(tape, self._gradients, self._classifier.gradient)
+        mult, shift = step_rate(config.rate_q16, head, network.config.layers[0].weight_shift)
+        report.counts += network.update(tape, self._gradients, mult, shift, seed)
+
+    def exemplar_units(self, row: int, report: TeachReport | None = None) -> list[NDArray[np.int16]]:
+        """Return the unit embeddings (int16 Q14) of the exemplars of a row under the weights as they are now."""
+        units = []
+        for record in self._memory.exemplars():
+            if record.row == row:
+                unit, counts = self.embed(self._memory.decode(record, self._frames))
+                units.append(unit)
+                if report is not None:
+                    report.counts += counts
+        return units
+
+    def _follow(self, row: int, report: TeachReport) -> None:
+        """Make a row the mean of its exemplars under the weights as they are now."""
+        self._classifier.set_row(row, self.exemplar_units(row, report))

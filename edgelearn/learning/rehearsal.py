@@ -1,0 +1,181 @@
+"""The rehearsal memory: examples of every word, bounded in bytes, kept as the delta stream that the network itself would see.
+
+The first layer only ever sees the transmitted values x^, so an utterance is stored as, for each frame, a bit mask of the active bands and
+their new values (int8).  Replaying it drives the network through exactly the same states as the features it was made from, at the
+occupancy of the input instead of its full size; at the shipped threshold that is about a third.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.errors import BudgetExceeded
+from edgelearn.jit import kernel
+
+if TYPE_CHECKING:
+    from edgelearn.device.arena import Arena
+
+HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian)
+
+
+@kernel
+def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> int:
+    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8) and return the bytes written, -1 if out is too small.
+
+    hat int8 [N] is scratch; activity is that of the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
+    """
+    bands = frames.shape[1]
+    mask_bytes = (bands + 7) // 8
+    at = 0
+    for b in range(bands):
+        hat[b] = 0
+    for t in range(frames.shape[0]):
+        mask_at = at
+        at += mask_bytes
+        if at > out.shape[0]:
+            return -1
+        for m in range(mask_at, at):
+            out[m] = 0
+        for b in range(bands):
+            delta = np.int32(frames[t, b]) - np.int32(hat[b])
+            if abs(delta) << 7 >= theta_x_q13:
+                if at >= out.shape[0]:
+                    return -1
+                hat[b] = frames[t, b]
+                out[mask_at + b // 8] |= np.uint8(1 << (b % 8))
+                out[at] = np.uint8(np.int32(frames[t, b]) & 255)
+                at += 1
+    return at
+
+
+@kernel
+def decode_deltas(data: Any, count: int, frames: Any) -> None:
+    """Write `count` frames of transmitted values x^ (int8 [>= count, N], Q6) from the record `data`."""
+    bands = frames.shape[1]
+    mask_bytes = (bands + 7) // 8
+    at = 0
+    for t in range(count):
+        mask_at = at
+        at += mask_bytes
+        for b in range(bands):
+            if data[mask_at + b // 8] & np.uint8(1 << (b % 8)):
+                frames[t, b] = np.int8(data[at])
+                at += 1
+            elif t > 0:
+                frames[t, b] = frames[t - 1, b]
+            else:
+                frames[t, b] = 0
+
+
+class Exemplar(NamedTuple):
+    """A record of the memory: offset and size in bytes (with its header), the row of its word, its frames."""
+
+    offset: int
+    size: int
+    row: int
+    frames: int
+
+
+def rehearsal_bytes(capacity_bytes: int, bands: int) -> int:
+    """Return the arena bytes of a `RehearsalMemory` of `capacity_bytes`."""
+    return -(-capacity_bytes // 4) * 4 + -(-bands // 4) * 4 + 4
+
+
+class RehearsalMemory:
+    """Utterances of all words within `capacity_bytes` of the arena, packed without holes in order of arrival."""
+
+    def __init__(
+        self, capacity_bytes: int, bands: int, theta_x_q13: int, arena: Arena, name: str = "rehearsal"
+    ) -> None:
+        self.theta_x_q13 = theta_x_q13
+        self._bytes = arena.alloc(f"{name}.records", capacity_bytes, np.uint8)
+        self._hat = arena.alloc(f"{name}.hat", bands, np.int8)
+        self._used = arena.alloc(f"{name}.used", 1, np.int32)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes taken by records."""
+        return int(self._used[0])
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Bytes that records may take."""
+        return len(self._bytes)
+
+    def exemplars(self) -> list[Exemplar]:
+        """Return all records in order of arrival."""
+        found, at = [], 0
+        while at < self.used_bytes:
+            size = int(self._bytes[at + 2]) | int(self._bytes[at + 3]) << 8
+            found.append(Exemplar(at, size, int(self._bytes[at]), int(self._bytes[at + 1])))
+            at += size
+        return found
+
+    def decode(self, exemplar: Exemplar, frames: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Write the transmitted values of a record into `frames` (int8 Q6, [>= its frames, bands]) and return that part of it."""
+        decode_deltas(self._bytes[exemplar.offset + HEADER_BYTES :], exemplar.frames, frames)
+        return frames[: exemplar.frames]
+
+    def add(self, row: int, frames: NDArray[np.int8]) -> None:
+        """Store an utterance (int8 Q6, [T <= 255, bands]) of the word at `row`, dropping records of the best represented words.
+
+        Raises BudgetExceeded if the memory cannot hold it even so.
+        """
+        while True:
+            free = self._bytes[self.used_bytes + HEADER_BYTES :]
+            size = int(encode_deltas(frames[:255], self.theta_x_q13, self._hat, free))
+            if size >= 0:
+                break
+            self._drop_one(row)
+        total = size + HEADER_BYTES
+        self._bytes[self.used_bytes : self.used_bytes + HEADER_BYTES] = (
+            row,
+            min(len(frames), 255),
+            total & 255,
+            total >> 8,
+        )
+        self._used[0] += total
+
+    def _drop_one(self, newcomer: int) -> None:
+        """Drop the oldest record of the word that has the most; among equals the lowest row, so that base words give way to taught ones."""
+        records = self.exemplars()
+        if not records:
+            raise BudgetExceeded(
+                "rehearsal.records", self.capacity_bytes + 1, self.capacity_bytes, self.capacity_bytes,
+                "a single take does not fit the rehearsal memory: give the device a larger budget",
+            )  # fmt: skip
+        counts = Counter(record.row for record in records)
+        most = max(counts, key=lambda row: (counts[row], row != newcomer, -row))
+        self._cut(next(record for record in records if record.row == most))
+
+    def _cut(self, record: Exemplar) -> None:
+        end = record.offset + record.size
+        self._bytes[record.offset : self.used_bytes - record.size] = self._bytes[end : self.used_bytes].copy()
+        self._used[0] -= record.size
+
+    def remove_row(self, row: int) -> None:
+        """Drop all records of `row` and let the rows above it move down by one, as the prototypes do."""
+        for record in reversed([r for r in self.exemplars() if r.row == row]):
+            self._cut(record)
+        for record in self.exemplars():
+            if record.row > row:
+                self._bytes[record.offset] -= 1
+
+    def pack(self) -> NDArray[np.uint8]:
+        """Return a copy of all records, for the model file."""
+        packed: NDArray[np.uint8] = self._bytes[: self.used_bytes].copy()
+        return packed
+
+    def unpack(self, records: NDArray[np.uint8]) -> None:
+        """Take over the records of a model file; raises BudgetExceeded if they need more than the capacity."""
+        if len(records) > self.capacity_bytes:
+            raise BudgetExceeded(
+                "rehearsal.records", len(records), self.capacity_bytes, self.capacity_bytes,
+                "give the device a larger budget, or remove words from the model",
+            )  # fmt: skip
+        self._bytes[: len(records)] = records
+        self._used[0] = len(records)

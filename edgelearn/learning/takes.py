@@ -1,0 +1,57 @@
+"""Is a recording fit to learn from?  A take is endpointed and checked before it may change any weight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.endpoint import EndpointConfig, find_utterance
+from edgelearn.errors import TakeRejected
+
+if TYPE_CHECKING:
+    from edgelearn.audio.frontend import Frontend
+
+FULL_SCALE = 32700
+MOST_CLIPPED = 0.01
+LEAST_PEAK = 330  # -40 dB of full scale
+LEAST_FRAMES = 12  # 240 ms with its context: shorter is a click
+
+
+def check_samples(samples: NDArray[np.int16], name: str) -> None:
+    """Raise TakeRejected for a recording (int16) that is clipped or too quiet."""
+    level = np.abs(samples.astype(np.int32))
+    clipped = float((level >= FULL_SCALE).mean()) if len(samples) else 0.0
+    if clipped > MOST_CLIPPED:
+        raise TakeRejected(
+            f"{name} is clipped ({100 * clipped:.1f} % of it at full scale)", "turn the microphone down, or step back"
+        )
+    peak = int(level.max()) if len(samples) else 0
+    if peak < LEAST_PEAK:
+        raise TakeRejected(f"{name} is too quiet (peak {peak} of 32768)", "turn the microphone up, or come closer")
+
+
+def check_length(frames: int, longest: int, name: str) -> None:
+    """Raise TakeRejected for an utterance of too few or too many frames."""
+    if frames < LEAST_FRAMES:
+        raise TakeRejected(f"{name} is too short ({20 * frames} ms)", "say the whole word")
+    if frames >= longest:
+        raise TakeRejected(f"{name} is too long ({20 * frames} ms)", "say one word, and be silent before and after it")
+
+
+def take_from_clip(
+    samples: NDArray[np.int16], frontend: Frontend, endpoint: EndpointConfig, name: str
+) -> NDArray[np.int8]:
+    """Return the frames (int8 Q6, [T, bands]) of the one word in a recording; raises TakeRejected if it holds none that will do."""
+    check_samples(samples, name)
+    frontend.reset()
+    frames = frontend.push(samples)
+    frontend.reset()
+    start, stop, found = find_utterance(frames, endpoint)
+    if not found:
+        raise TakeRejected(
+            f"{name} holds no speech above its noise", "record it in a quieter place, or closer to the microphone"
+        )
+    check_length(stop - start, endpoint.longest, name)
+    return frames[start:stop]

@@ -1,0 +1,1 @@
+"""Making a base model on a workstation, with PyTorch; nothing of the runtime imports this package."""

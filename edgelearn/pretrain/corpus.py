@@ -1,0 +1,148 @@
+"""The clips a base model is trained on, and seeded epochs of augmented feature frames made from them.
+
+Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others: the more
+kinds of sound the embedding must tell apart, the better it tells words that it has never heard.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.datasets import ClipInfo, read_manifest
+from edgelearn.audio.endpoint import EndpointConfig, find_utterance
+from edgelearn.audio.frontend import Frontend, frontend_bytes
+from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.device.arena import Arena
+from edgelearn.pretrain.augment import Samples, augment
+
+SPEECH = ("speech_commands", "arabic_speech_commands", "dspspeech20")
+FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch: features int8 [n, FRAMES, bands] (Q6), lengths int64 [n], labels int64 [n]."""
+
+    features: NDArray[np.int8]
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def trained_clips(clips: Sequence[ClipInfo]) -> list[ClipInfo]:
+    """Return the clips that train a base model: train splits, without the words that are kept for learning on the device."""
+    return [c for c in clips if c.dataset in SPEECH and c.split == "train" and not c.novel]
+
+
+class FeatureMaker:
+    """Clips to endpointed feature frames, through the very front end and end pointer of the device."""
+
+    def __init__(self, frontend: FrontendConfig, endpoint: EndpointConfig) -> None:
+        self.endpoint = endpoint
+        self._frontend = Frontend(frontend, Arena(frontend_bytes(frontend) + 256))
+
+    def frames(self, samples: NDArray[np.int16]) -> NDArray[np.int8]:
+        """Return all feature frames (int8 Q6, [T, bands]) of a clip."""
+        self._frontend.reset()
+        return self._frontend.push(samples)
+
+    def utterance(self, samples: NDArray[np.int16], rng: np.random.Generator | None = None) -> NDArray[np.int8]:
+        """Return the frames of the word in a clip; with `rng` its ends are moved by up to three frames."""
+        frames = self.frames(samples)
+        start, stop, found = find_utterance(frames, self.endpoint)
+        if rng is not None and found:
+            start = max(0, start + int(rng.integers(-3, 4)))
+            stop = min(len(frames), max(start + 8, stop + int(rng.integers(-3, 4))))
+        return frames[start:stop]
+
+
+class Corpus:
+    """Training clips in memory, their classes, and the recipe of an epoch."""
+
+    def __init__(self, data: Path, frontend: FrontendConfig, endpoint: EndpointConfig, halves: int, seed: int) -> None:
+        self.make = FeatureMaker(frontend, endpoint)
+        everything = read_manifest(data)
+        spoken = trained_clips(everything)
+        self.noises = [read_clip(c.path).astype(np.float32) for c in everything if c.is_noise and c.split == "train"]
+        self.clips: list[Samples] = [read_clip(c.path).astype(np.float32) for c in spoken]
+        self.words = sorted({f"{c.dataset}:{c.word}" for c in spoken})
+        index = {word: k for k, word in enumerate(self.words)}
+        self.word_of = np.array([index[f"{c.dataset}:{c.word}"] for c in spoken])
+        self._spans = [self._span(clip) for clip in self.clips]
+        self._pairs = self._choose_pairs(spoken, halves, np.random.default_rng([seed, 1]))
+        self.classes = 2 * len(self.words) + len(self._pairs)
+        self.seed = seed
+
+    def _span(self, clip: Samples) -> tuple[int, int]:
+        start, stop, _ = find_utterance(self.make.frames(clip.astype(np.int16)), self.make.endpoint)
+        hop = 320
+        return start * hop, min(len(clip), stop * hop + 192)
+
+    def _choose_pairs(
+        self, spoken: list[ClipInfo], halves: int, rng: np.random.Generator
+    ) -> list[tuple[list[tuple[int, int]]]]:
+        """Pick `halves` ordered pairs of words of one data set, each with its candidate clips, of one speaker where possible."""
+        by_word: dict[int, list[int]] = defaultdict(list)
+        for n, word in enumerate(self.word_of):
+            by_word[int(word)].append(n)
+        plenty = [w for w, members in by_word.items() if len(members) >= 40]
+        pairs: list[tuple[list[tuple[int, int]]]] = []
+        seen: set[tuple[int, int]] = set()
+        while len(pairs) < halves:
+            a, b = (int(w) for w in rng.choice(plenty, 2, replace=False))
+            if (a, b) in seen or self.words[a].split(":")[0] != self.words[b].split(":")[0]:
+                continue
+            seen.add((a, b))
+            second: dict[str, list[int]] = defaultdict(list)
+            for n in by_word[b]:
+                second[spoken[n].speaker].append(n)
+            same = [(m, n) for m in by_word[a] for n in second.get(spoken[m].speaker, [])]
+            if len(same) < 8:
+                same += [(int(rng.choice(by_word[a])), int(rng.choice(by_word[b]))) for _ in range(24)]
+            pairs.append((same,))
+        return pairs
+
+    def _half_word(self, pair: int, rng: np.random.Generator) -> Samples:
+        """Join the first half of one clip's word to the second half of another's, with a 20 ms cross-fade."""
+        candidates = self._pairs[pair][0]
+        first, second = candidates[int(rng.integers(len(candidates)))]
+        a, b = self._spans[first], self._spans[second]
+        fade = 320
+        head = self.clips[first][: (a[0] + a[1]) // 2 + fade].copy()
+        tail = self.clips[second][(b[0] + b[1]) // 2 :].copy()
+        loudness = (np.abs(head).mean() + 1) / (np.abs(tail).mean() + 1)
+        tail *= np.float32(np.clip(loudness, 0.25, 4))
+        overlap = min(fade, len(head), len(tail))
+        ramp = np.linspace(0, 1, overlap, dtype=np.float32)
+        head[len(head) - overlap :] *= 1 - ramp
+        tail[:overlap] *= ramp
+        joined = np.zeros(len(head) + len(tail) - overlap, np.float32)
+        joined[: len(head)] += head
+        joined[len(head) - overlap :] += tail
+        return joined
+
+    def epoch(self, number: int) -> Epoch:
+        """Make epoch `number`: every clip once (rare words up to six times), half of them backwards, 12 of each joined word."""
+        rng = np.random.default_rng([self.seed, 2, number])
+        count = np.bincount(self.word_of, minlength=len(self.words))
+        jobs: list[tuple[int, int, int]] = []  # kind (0 forwards, 1 backwards, 2 joined), clip or pair, label
+        for n, word in enumerate(self.word_of):
+            jobs += [(0, n, int(word))] * int(np.clip(60 // count[word], 1, 6))
+            if rng.random() < 0.5:
+                jobs.append((1, n, len(self.words) + int(word)))
+        jobs += [(2, p, 2 * len(self.words) + p) for p in range(len(self._pairs)) for _ in range(12)]
+        rng.shuffle(jobs)
+        features = np.zeros((len(jobs), FRAMES, self.make._frontend.config.bands), np.int8)
+        lengths = np.zeros(len(jobs), np.int64)
+        for k, (kind, n, _) in enumerate(jobs):
+            clip = self._half_word(n, rng) if kind == 2 else self.clips[n][:: -1 if kind == 1 else 1]
+            frames = self.make.utterance(augment(clip, self.noises, rng), rng)[:FRAMES]
+            features[k, : len(frames)] = frames
+            lengths[k] = max(1, len(frames))
+        return Epoch(features, lengths, np.array([job[2] for job in jobs]))

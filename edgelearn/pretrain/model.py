@@ -1,0 +1,129 @@
+"""The Delta LSTM for batches in PyTorch, with the device's quantisation in the loop: what is trained is what runs.
+
+Forward and backward are written out (delta_lstm equations of Chen et al., AAAI 2024): the masks of the forward pass are those of the
+backward pass, so given the masks the gradient is exact, and no straight-through estimate is made for the thresholds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ACTIVATION_SCALE = 8192.0  # Q13
+
+
+class DeltaLstmFunction(torch.autograd.Function):
+    """One Delta LSTM layer over a batch: x [T, B, N], weights [N + H, 4H], bias [4H] to h [T, B, H]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weights: Tensor, bias: Tensor, theta_x: float, theta_h: float, quantised: bool
+    ) -> Tensor:
+        """Run the layer from its zero state; with `quantised` h is rounded to Q13 as on the device."""
+        steps, batch, inputs = x.shape
+        hidden = bias.shape[0] // 4
+        memory = bias.expand(batch, -1).clone()
+        hat = x.new_zeros(batch, inputs + hidden)
+        now = x.new_zeros(batch, inputs + hidden)
+        cell = x.new_zeros(batch, hidden)
+        theta = torch.cat((x.new_full((inputs,), theta_x), x.new_full((hidden,), theta_h)))
+        deltas = x.new_empty(steps, batch, inputs + hidden)
+        gates = x.new_empty(steps, batch, 4 * hidden)
+        cells = x.new_zeros(steps + 1, batch, hidden)
+        squashed = x.new_empty(steps, batch, hidden)
+        output = x.new_empty(steps, batch, hidden)
+        masks = torch.empty(steps, batch, inputs + hidden, dtype=torch.bool)
+        for t in range(steps):
+            now[:, :inputs] = x[t]
+            delta = torch.sub(now, hat, out=deltas[t])
+            mask = torch.ge(delta.abs(), theta, out=masks[t])
+            delta.mul_(mask)
+            hat.add_(delta)
+            memory.addmm_(delta, weights)
+            gate = gates[t]
+            torch.sigmoid(memory, out=gate)
+            i, f, g, o = gate.split(hidden, dim=1)
+            torch.tanh(memory[:, 2 * hidden : 3 * hidden], out=g)
+            cell = torch.addcmul(f * cell, i, g, out=cells[t + 1])
+            h = torch.mul(o, torch.tanh(cell, out=squashed[t]), out=output[t])
+            if quantised:
+                h.mul_(ACTIVATION_SCALE).round_().div_(ACTIVATION_SCALE)
+            now[:, inputs:] = h
+        ctx.save_for_backward(weights, deltas, gates, cells, squashed, masks)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of x, weights and bias; skipped columns are skipped here as well."""
+        weights, deltas, gates, cells, squashed, masks = ctx.saved_tensors
+        steps, batch, width = deltas.shape
+        hidden = squashed.shape[2]
+        inputs = width - hidden
+        c_now = grad.new_zeros(batch, width)  # gradient of [x_t, h_{t-1}]
+        c_hat = grad.new_zeros(batch, width)
+        c_cell = grad.new_zeros(batch, hidden)
+        c_memory = grad.new_zeros(batch, 4 * hidden)
+        c_memories = grad.new_empty(steps, batch, 4 * hidden)
+        c_x = grad.new_empty(steps, batch, inputs)
+        transposed = weights.t().contiguous()
+        for t in range(steps - 1, -1, -1):
+            i, f, g, o = gates[t].split(hidden, dim=1)
+            squash = squashed[t]
+            c_h = c_now[:, inputs:] + grad[t]
+            c_cell = torch.addcmul(c_cell, c_h, o * (1 - squash * squash))
+            slopes = gates[t] * (1 - gates[t])
+            c_memory[:, :hidden].addcmul_(c_cell, g * slopes[:, :hidden])
+            c_memory[:, hidden : 2 * hidden].addcmul_(c_cell, cells[t] * slopes[:, hidden : 2 * hidden])
+            c_memory[:, 2 * hidden : 3 * hidden].addcmul_(c_cell, i * (1 - g * g))
+            c_memory[:, 3 * hidden :].addcmul_(c_h, squash * slopes[:, 3 * hidden :])
+            c_memories[t] = c_memory
+            c_cell = c_cell * f
+            c_delta = (c_memory @ transposed).mul_(masks[t])
+            c_now = (c_hat * masks[t]).add_(c_delta)
+            c_hat.mul_(~masks[t]).sub_(c_delta)
+            c_x[t] = c_now[:, :inputs]
+        c_weights = deltas.view(-1, width).t() @ c_memories.view(-1, 4 * hidden)
+        return c_x, c_weights, c_memories[0].sum(0), None, None, None
+
+
+def on_grid(values: Tensor, step: float, limit: int) -> Tensor:
+    """Round to multiples of `step` within +-limit steps; the gradient passes as if nothing had happened."""
+    rounded = (values / step).round().clamp(-limit, limit) * step
+    return values + (rounded - values).detach()
+
+
+class BaseModel(torch.nn.Module):
+    """Delta LSTM, the sum of h over an utterance, and one unit vector a class: the score of a class is a cosine."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int, weight_shift: int) -> None:
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+        self.weights = torch.nn.Parameter(torch.empty(inputs + hidden, 4 * hidden).uniform_(-bound, bound))
+        bias = torch.zeros(4 * hidden)
+        bias[hidden : 2 * hidden] = 1.0
+        self.bias = torch.nn.Parameter(bias)
+        self.classes = torch.nn.Parameter(torch.randn(classes, hidden))
+        self.step = 2.0**-weight_shift
+        self.theta_x = 0.0
+        self.theta_h = 0.0
+        self.quantised = False
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return unit embeddings [B, H] of features int8 [B, T, N] (Q6) with `lengths` valid frames each."""
+        x = (features.float() / 64).transpose(0, 1).contiguous()
+        weights = on_grid(self.weights, self.step, 127) if self.quantised else self.weights
+        h = DeltaLstmFunction.apply(x, weights, self.bias, self.theta_x, self.theta_h, self.quantised)
+        valid = (torch.arange(x.shape[0])[:, None] < lengths[None, :]).to(x.dtype)
+        return torch.nn.functional.normalize((h * valid[:, :, None]).sum(0), dim=1)
+
+    def scores(self, embedding: Tensor) -> Tensor:
+        """Return the cosine of each embedding to each class, shape [B, classes]."""
+        return embedding @ torch.nn.functional.normalize(self.classes, dim=1).t()
+
+    def clip(self) -> None:
+        """Keep the weights inside what int8 can hold."""
+        with torch.no_grad():
+            self.weights.clamp_(-127 * self.step, 127 * self.step)

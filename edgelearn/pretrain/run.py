@@ -1,0 +1,109 @@
+"""`edgelearn pretrain` as a library call: data in, a calibrated model file out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.datasets import ClipInfo, read_manifest
+from edgelearn.engine.network import LayerConfig
+from edgelearn.errors import UsageError
+from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
+from edgelearn.pretrain.calibration import calibrate
+from edgelearn.pretrain.corpus import FeatureMaker, trained_clips
+from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
+from edgelearn.pretrain.model import BaseModel
+from edgelearn.pretrain.train import Recipe, Trained, arrays, train
+from edgelearn.runtime.model import Model, save_model
+from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
+
+EXEMPLARS_PER_WORD = 12
+
+
+def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Train a base model on the train split of `data`, calibrate it on the val split, write it to `out`; return its metrics.
+
+    Raises UsageError if the data lacks the words of the vocabulary.
+    """
+    clips = read_manifest(data)
+    spoken = trained_clips(clips)
+    labels = sorted({f"{c.dataset}:{c.word}" for c in spoken})
+    missing = [word for word in VOCABULARY if f"{VOCABULARY_DATASET}:{word}" not in labels]
+    if missing:
+        raise UsageError(
+            f"{data} has no training clips of {', '.join(missing)}", "the base vocabulary is trained on speech_commands"
+        )
+    trained = train(data, recipe, len(labels), workers, progress)
+    model = export(trained.delta, recipe, labels, spoken, clips)
+    metrics = measure(model, trained, clips)
+    provenance = {
+        "recipe": asdict(recipe),
+        "clips": len(spoken),
+        "data_sets": sorted({c.dataset for c in spoken}),
+        "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "metrics": metrics,
+    }
+    model = calibrate(replace(model, provenance=provenance), clips)
+    save_model(out, model)
+    return metrics | {"seconds": round(trained.seconds, 1), "open_set_q14": model.open_set_q14}
+
+
+def export(
+    network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[ClipInfo], clips: list[ClipInfo]
+) -> Model:
+    """Return the fixed-point model of a trained network, with exemplars of the vocabulary drawn from its training clips."""
+    layer = LayerConfig(
+        recipe.frontend.bands, recipe.hidden, recipe.weight_shift,
+        0 if not network.quantised else round(recipe.theta_x * 8192), 0 if not network.quantised else round(recipe.theta_h * 8192),
+    )  # fmt: skip
+    values = arrays(network, len(labels))
+    maker = FeatureMaker(recipe.frontend, recipe.endpoint)
+    rng = np.random.default_rng([recipe.seed, 4])
+    exemplars = {}
+    for word in VOCABULARY:
+        label = f"{VOCABULARY_DATASET}:{word}"
+        members = [c for c in spoken if f"{c.dataset}:{c.word}" == label]
+        chosen = rng.permutation(len(members))[:EXEMPLARS_PER_WORD]
+        exemplars[labels.index(label)] = [maker.utterance(read_clip(members[n].path)) for n in chosen]
+    params = fixed_point(values["weights"], values["bias"], recipe.weight_shift)
+    packed = choose_exemplars(exemplars, layer.theta_x_q13, REHEARSAL_BYTES)
+    return make_model(recipe.frontend, recipe.endpoint, layer, params, labels, values["classes"], packed, {})
+
+
+def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, float]:
+    """Return base accuracies (percent) on the val and test clips: fixed point, its float twin, and the dense float companion."""
+    read = ClipReader(model)
+    device = VoiceDevice(model)
+    metrics = {}
+    for split in ("val", "test"):
+        chosen = base_clips(model, clips, split)
+        if not chosen:
+            continue
+        utterances = [read(c.path) for c, _ in chosen]
+        rows = np.array([row for _, row in chosen])
+        correct, counts = base_accuracy(device, utterances, rows, 0)
+        metrics[f"{split}_fixed"] = 100 * float(correct.mean())
+        metrics[f"{split}_sparsity"] = 100 * counts.sparsity
+        for name, network in (("float_twin", trained.delta), ("float_dense", trained.dense)):
+            metrics[f"{split}_{name}"] = 100 * _float_accuracy(network, utterances, rows, len(model.labels))
+    return {name: round(value, 2) for name, value in metrics.items()}
+
+
+def _float_accuracy(network: BaseModel, utterances: list[Any], rows: Any, words: int) -> float:
+    longest = max(map(len, utterances))
+    features = torch.zeros(len(utterances), longest, utterances[0].shape[1], dtype=torch.int8)
+    for n, frames in enumerate(utterances):
+        features[n, : len(frames)] = torch.from_numpy(frames)
+    lengths = torch.tensor([len(frames) for frames in utterances])
+    quantised, network.quantised = network.quantised, False
+    with torch.no_grad():
+        scores = network.scores(network.embed(features, lengths))[:, :words]
+    network.quantised = quantised
+    return float((scores.argmax(1).numpy() == rows).mean())

@@ -1,0 +1,170 @@
+"""The training run: float epochs first, then epochs with the device's int8 weights and delta thresholds in the loop.
+
+From the end of the float epochs a second, float network goes on with the same epochs: it is what the fixed-point one is compared with.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgelearn.audio.endpoint import EndpointConfig
+from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.pretrain.corpus import Corpus, Epoch
+from edgelearn.pretrain.model import BaseModel
+
+LOGIT_SCALE = 16.0
+WARM_UP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a base model depends on besides the data.
+
+    theta_x, theta_h: delta thresholds in units of x (Q6 features) and h; joined_words: classes made of halves of two words;
+    passes: epochs made of each augmented version of the data, as making one takes longer than training on it.
+    """
+
+    seed: int = 1
+    hidden: int = 128
+    weight_shift: int = 6
+    theta_x: float = 0.3
+    theta_h: float = 0.12
+    float_epochs: int = 80
+    delta_epochs: int = 24
+    passes: int = 2
+    batch: int = 128
+    rate: float = 3e-3
+    delta_rate: float = 1.2e-3
+    joined_words: int = 300
+    frontend: FrontendConfig = FrontendConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+
+
+_worker_corpus: Corpus | None = None
+
+
+def _start_worker(data: Path, recipe: Recipe) -> None:
+    global _worker_corpus  # one corpus a process: it is read once and serves every epoch
+    _worker_corpus = Corpus(data, recipe.frontend, recipe.endpoint, recipe.joined_words, recipe.seed)
+
+
+def _make_epoch(number: int) -> Epoch:
+    if _worker_corpus is None:
+        raise RuntimeError("the worker was not started")
+    return _worker_corpus.epoch(number)
+
+
+def epochs(data: Path, recipe: Recipe, count: int, workers: int) -> Iterator[Epoch]:
+    """Yield `count` epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe)) as pool:
+        waiting: deque[Future[Epoch]] = deque()
+        for number in range(count // recipe.passes):
+            waiting.append(pool.submit(_make_epoch, number))
+            if len(waiting) > 2 * workers:
+                yield from repeat(waiting.popleft().result(), recipe.passes)
+        while waiting:
+            yield from repeat(waiting.popleft().result(), recipe.passes)
+        for number in range(count // recipe.passes * recipe.passes, count):
+            yield pool.submit(_make_epoch, number).result()
+
+
+class Trainer:
+    """One network in training, over `total` batches, with a cosine schedule from `rate` to 0."""
+
+    def __init__(self, model: BaseModel, rate: float, total: int) -> None:
+        self.model = model
+        self._rate = rate
+        self._total = total
+        self._done = 0
+        self._optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+
+    def run(self, epoch: Epoch, batch: int, seed: list[int]) -> tuple[float, float]:
+        """Train on an epoch in a seeded order, a random block of bands masked in half of the batches; return loss and accuracy."""
+        rng = np.random.default_rng(seed)
+        features, lengths, labels = (torch.from_numpy(a) for a in (epoch.features, epoch.lengths, epoch.labels))
+        order = rng.permutation(len(labels))
+        losses, hits = [], []
+        for at in range(0, len(order) - batch, batch):
+            pick = torch.from_numpy(order[at : at + batch])
+            x = features[pick, : int(lengths[pick].max())].clone()
+            if rng.random() < 0.5:
+                band = int(rng.integers(x.shape[2] - 3))
+                x[:, :, band : band + int(rng.integers(1, 5))] = 0
+            scores = self.model.scores(self.model.embed(x, lengths[pick]))
+            loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * scores, labels[pick])
+            self._step(loss)
+            losses.append(loss.item())
+            hits.append((scores.argmax(1) == labels[pick]).float().mean().item())
+        return float(np.mean(losses)), float(np.mean(hits))
+
+    def _step(self, loss: torch.Tensor) -> None:
+        share = min(1.0, self._done / self._total)
+        rate = self._rate * min(1.0, self._done / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-5
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step()
+        self.model.clip()
+        self._done += 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The delta network as trained, its float companion of as many epochs, and the wall-clock seconds it took."""
+
+    delta: BaseModel
+    dense: BaseModel
+    seconds: float
+
+
+def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callable[[str], None]) -> Trained:
+    """Run the recipe; the same seed, package versions and one thread give the same weights, however many workers make the data."""
+    torch.set_num_threads(1)
+    torch.manual_seed(recipe.seed)
+    started = time.monotonic()
+    classes = 2 * words + recipe.joined_words
+    model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
+    total = recipe.float_epochs + recipe.delta_epochs
+    trainer: Trainer | None = None
+    companion: Trainer | None = None
+    for number, epoch in enumerate(epochs(data, recipe, total, workers)):
+        batches = len(epoch.labels) // recipe.batch
+        if trainer is None:
+            trainer = Trainer(model, recipe.rate, batches * recipe.float_epochs)
+        if number == recipe.float_epochs:
+            companion = Trainer(copy.deepcopy(model), recipe.delta_rate, batches * recipe.delta_epochs)
+            model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x, recipe.theta_h
+            trainer = Trainer(model, recipe.delta_rate, batches * recipe.delta_epochs)
+        loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
+        line = f"epoch {number + 1}/{total}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %"
+        if companion is not None:
+            loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])
+            line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
+        progress(f"{line}  {time.monotonic() - started:.0f} s")
+    dense = model if companion is None else companion.model
+    return Trained(model, dense, time.monotonic() - started)
+
+
+def arrays(model: BaseModel, words: int) -> dict[str, NDArray[Any]]:
+    """Return weights [N+H, 4H], bias [4H] and the classes of the words [words, H] as float64."""
+    return {
+        "weights": model.weights.detach().double().numpy(),
+        "bias": model.bias.detach().double().numpy(),
+        "classes": model.classes.detach()[:words].double().numpy(),
+    }

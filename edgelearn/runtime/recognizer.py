@@ -1,0 +1,172 @@
+"""Samples in, events out: front end, end pointer, Delta LSTM and decision, for any size of block and any source of sound.
+
+The network runs on the frames of an utterance only, from its zero state, in the order the end pointer commits them: silence costs a
+noise floor and nothing more, and an utterance in a stream drives the network through the same states as the clip cut out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, Endpointer
+from edgelearn.audio.frontend import frontend_ops
+from edgelearn.engine.counts import Counts
+
+if TYPE_CHECKING:
+    from edgelearn.audio.frontend import Frontend
+    from edgelearn.device.arena import Arena
+    from edgelearn.engine.network import Network, State
+    from edgelearn.learning.classifier import Classifier
+    from edgelearn.runtime.model import Word
+
+
+@dataclass(frozen=True)
+class Event:
+    """A word that was heard: score is a cosine margin (-1 to 1), times are of the sound since the stream began.
+
+    latency_ms: from the end of the word to the decision, in sound; sparsity: of the utterance's deltas.
+    """
+
+    word: str
+    score: float
+    start_s: float
+    end_s: float
+    latency_ms: float
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A stretch of speech that ended: its first and last frame since the stream began, and its features (int8 Q6, [T, bands])."""
+
+    start: int
+    stop: int
+    frames: NDArray[np.int8]
+
+
+class Recognizer:
+    """The listening half of a device; its buffers live in the arena."""
+
+    def __init__(
+        self, frontend: Frontend, endpointer: Endpointer, network: Network, state: State, classifier: Classifier, arena: Arena,
+        name: str = "listening",
+    ) -> None:  # fmt: skip
+        self._frontend = frontend
+        self._endpointer = endpointer
+        self._network = network
+        self._state = state
+        self._classifier = classifier
+        self._ring: NDArray[np.int8] = arena.alloc(
+            f"{name}.ring", (ring_frames(endpointer), network.config.inputs), np.int8
+        )
+        self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
+        self._frontend_ops = frontend_ops(frontend.config)
+        self.words: tuple[Word, ...] = ()
+        self.bias_q14 = 0
+        self.refractory_frames = 0
+        self.on_utterance: Callable[[Utterance], None] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: samples, noise floor, utterance, clock and counts."""
+        self._frontend.reset()
+        self._endpointer.reset()
+        self.frames = 0
+        self.counts = Counts()
+        self._start = self._fed = self._last = -1
+        self._stale = False
+        self._spoken_counts = Counts()
+        self._last_heard: dict[str, int] = {}
+
+    def gap(self) -> None:
+        """Say that sound is missing here: what was under way is dropped, the clock goes on."""
+        self._frontend.reset()
+        self._endpointer.reset()
+        self._start = -1
+
+    def weights_changed(self) -> None:
+        """Say that learning changed the weights: M is rebuilt before it is used again, so that it stays exact."""
+        self._stale = True
+
+    def push(self, samples: NDArray[np.int16]) -> list[Event]:
+        """Take samples (int16, 16 kHz, any number) and return the words that ended in them."""
+        events = []
+        frames = self._frontend.push(samples)
+        self.counts += Counts(frontend_ops=len(frames) * self._frontend_ops)
+        for frame in frames:
+            event = self._push_frame(frame)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _push_frame(self, frame: NDArray[np.int8]) -> Event | None:
+        now = self.frames
+        self._ring[now % len(self._ring)] = frame
+        self.frames += 1
+        config = self._endpointer.config
+        code = self._endpointer.push(frame)
+        if code == ONSET:
+            self._start = self._fed = max(0, now - config.onset_frames + 1 - config.pre_frames)
+            self._state.reset()
+            self._stale = False
+            self._pool[:] = 0
+            self._spoken_counts = Counts()
+            self._feed(now + 1)
+            self._last = now
+        elif code == SPEECH:
+            self._feed(now + 1)
+            self._last = now
+        elif code == END:
+            self._feed(self._last + 1 + config.post_frames)
+            return self._decide(now)
+        elif code == TOO_LONG:
+            self._start = -1  # running speech is no command
+        return None
+
+    def _feed(self, stop: int) -> None:
+        """Run the network on the frames of the ring up to `stop`, in at most two pieces."""
+        if self._stale:
+            self._spoken_counts += self._state.refresh()
+            self._stale = False
+        size = len(self._ring)
+        while self._fed < stop:
+            at = self._fed % size
+            count = min(stop - self._fed, size - at)
+            self._spoken_counts += self._network.forward(self._state, self._ring[at : at + count], self._pool)
+            self._fed += count
+
+    def _decide(self, now: int) -> Event | None:
+        self.counts += self._spoken_counts
+        hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz
+        if self.on_utterance is not None:
+            at = np.arange(self._start, self._fed) % len(self._ring)
+            self.on_utterance(Utterance(self._start, self._fed, self._ring[at]))
+        if not self.words:
+            return None
+        rows = np.array([word.row for word in self.words], np.int64)
+        scores, best = self._classifier.scores(self._classifier.embed(self._pool), rows)
+        word = self.words[best]
+        if scores[best] < word.threshold_q14 - self.bias_q14:
+            return None
+        if now - self._last_heard.get(word.name, -(1 << 60)) < self.refractory_frames:
+            return None
+        self._last_heard[word.name] = now
+        return Event(
+            word=word.name,
+            score=int(scores[best]) / 16384,
+            start_s=round((self._start + self._endpointer.config.pre_frames) * hop_s, 3),
+            end_s=round((self._last + 1) * hop_s, 3),
+            latency_ms=round((now - self._last) * hop_s * 1000, 1),
+            sparsity=round(self._spoken_counts.sparsity, 4),
+        )
+
+
+def ring_frames(endpointer: Endpointer) -> int:
+    """Return the frames that a ring must hold: the longest utterance with its context and its hang-over."""
+    config = endpointer.config
+    return config.longest + config.lag_frames + config.post_frames

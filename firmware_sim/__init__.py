@@ -1,0 +1,1 @@
+"""The device simulated; it imports edgelearn, and nothing in edgelearn imports it."""

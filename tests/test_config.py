@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgelearn.config import KEYS, default_model, format_size, load_settings, parse_size, user_config_file
+from edgelearn.errors import UsageError
+
+# a home without settings, so that those of the person who runs the tests do not count
+HOME = {"HOME": "/nowhere"}
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults() -> None:
+    settings = load_settings(environ=HOME)
+    assert settings.device.budget_bytes == 262144
+    assert settings.device.board == "raspberry_pi_4"
+    assert settings.audio.rate_hz == 16000
+    assert set(settings.origins) == set(KEYS)
+    assert set(settings.origins.values()) == {"default"}
+
+
+def test_flag_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, "# mine\n[learning]\nsteps = 1\nseed = 1\n\n[audio]\ndevice = 3\n")
+    environ = HOME | {"EDGELEARN_LEARNING_SEED": "2", "EDGELEARN_DEVICE_BUDGET": "1MiB"}
+    settings = load_settings(path, {"device.budget": "2MiB", "audio.rate": None}, environ)
+    assert {name: (settings.value(name), settings.origins[name]) for name in KEYS} | {
+        "audio.device": ("3", f"file {path}:7"),
+        "audio.rate": (16000, "default"),
+        "device.budget": (2 << 20, "flag --budget"),
+        "learning.seed": (2, "environment EDGELEARN_LEARNING_SEED"),
+        "learning.steps": (1, f"file {path}:3"),
+    } == {name: (settings.value(name), settings.origins[name]) for name in KEYS}
+
+
+def test_the_users_own_file_is_read_if_it_is_there(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert load_settings(environ=environ).learning.seed == 0
+    own = user_config_file(environ)
+    own.parent.mkdir()
+    own.write_text("learning.seed = 5")
+    settings = load_settings(environ=environ)
+    assert (settings.learning.seed, settings.origins["learning.seed"]) == (5, f"file {own}:1")
+
+
+def test_xdg_folders() -> None:
+    assert default_model({"HOME": "/h"}) == (Path("/h/.local/share/edgelearn/model.npz"), "default")
+    assert default_model({"HOME": "/h", "XDG_DATA_HOME": "/d"})[0] == Path("/d/edgelearn/model.npz")
+    assert default_model({"HOME": "/h", "XDG_DATA_HOME": "relative"})[0] == default_model({"HOME": "/h"})[0]
+    assert default_model({"EDGELEARN_MODEL": "m.npz"}) == (Path("m.npz"), "environment EDGELEARN_MODEL")
+    assert user_config_file({"HOME": "/h"}) == Path("/h/.config/edgelearn/config.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[device]\nbudgt = 1\n", ":2: unknown key 'device.budgt'", "did you mean 'device.budget'?"),
+        ("[devise]\nbudget = 1\n", ":1: unknown section 'devise'", "did you mean 'device'?"),
+        ("\nsteps = 1\n", ":2: unknown key 'steps'", "did you mean 'learning.steps'?"),
+        ("[audio]\nseed = 1\n", ":2: unknown key 'audio.seed'", "did you mean 'learning.seed'?"),
+        ("[device.budget]\nx = 1\n", ":1: device.budget is {'x': 1}", "a size such as 256KiB"),
+        ("[learning]\n\nsteps = 0\n", ":3: learning.steps is 0", "a whole number from 1 to 10000"),
+        ("[learning]\nsteps = 1.5\n", ":2: learning.steps is 1.5", "a whole number from 1 to 10000"),
+        ("[learning]\nsteps = '40'\n", ":2: learning.steps is '40'", "a whole number from 1 to 10000"),
+        ("[learning]\nsteps = true\n", ":2: learning.steps is True", "a whole number from 1 to 10000"),
+        ("decision.sensitivity = 1.1", ":1: decision.sensitivity is 1.1", "a number from 0 to 1"),
+        ("[decision]\nsensitivity = nan", ":2: decision.sensitivity is nan", "a number from 0 to 1"),
+        ("[device]\nbudget = 100", ":2: device.budget is 100", "from 4KiB to 1GiB"),
+        ("[device]\nbudget = 'much'", ":2: device.budget is 'much'", "from 4KiB to 1GiB"),
+        ("[device]\nboard = ''", ":2: device.board is ''", "a text that is not empty"),
+        ("[device\n", "is not valid TOML", ""),
+    ],
+)
+def test_a_bad_file_names_line_value_and_remedy(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    path = settings_file(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        load_settings(path, environ=HOME)
+    assert str(path) in caught.value.message
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load_settings(tmp_path / "nowhere.toml", environ=HOME)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message", "hint"),
+    [
+        (
+            {"EDGELEARN_LEARNING_STEP": "4"},
+            "setting 'EDGELEARN_LEARNING_STEP'",
+            "mean 'EDGELEARN_LEARNING_STEPS'",
+        ),
+        (
+            {"EDGELEARN_AUDIO_RATE": "fast"},
+            "environment EDGELEARN_AUDIO_RATE: audio.rate is 'fast'",
+            "from 4000 to 192000",
+        ),
+        ({"EDGELEARN_DECISION_SENSITIVITY": "2"}, "decision.sensitivity is '2'", "from 0 to 1"),
+    ],
+)
+def test_a_bad_variable_is_named(environ: dict[str, str], message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_settings(environ=HOME | environ)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_variables_that_are_no_settings_are_left_alone() -> None:
+    load_settings(environ=HOME | {"EDGELEARN_DEBUG": "1", "EDGELEARN_AUDIO_DEVICE": ""})
+
+
+def test_a_bad_flag_is_named() -> None:
+    with pytest.raises(UsageError, match=r"flag --steps: learning\.steps is 'x'"):
+        load_settings(flags={"learning.steps": "x"}, environ=HOME)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("4096", 4096),
+        ("256KiB", 262144),
+        ("256 kib", 262144),
+        ("1M", 1 << 20),
+        ("1.5MiB", 1572864),
+        ("64kB", 64000),
+        ("2GB", 2 * 10**9),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "1.5B", "-1", "1e3", "1 iB", "1TiB", "1KiBs"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        parse_size(text)
+
+
+@given(st.integers(0, 1 << 40))
+def test_sizes_are_read_back(size_bytes: int) -> None:
+    assert parse_size(format_size(size_bytes)) == size_bytes
