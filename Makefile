@@ -1,6 +1,7 @@
 # make demo        the whole loop on recordings that ship with the project; needs no microphone
 # make test        the tests; make test-slow adds those that take minutes
 # make lint        ruff and mypy
+# make docs        write docs/cli.md and the memory map of ARCHITECTURE.md anew from the code
 # EXTRAS=dev,...   what to install beside edgelearn itself (see pyproject.toml)
 # PYTHON=python3.x which Python to build .venv with
 
@@ -8,7 +9,7 @@ EXTRAS ?= dev
 PYTHON ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo test test-slow lint docs setup clean
 
 demo: setup
 	$(BIN)/edgelearn demo
@@ -22,6 +23,9 @@ test-slow: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup.sh "$(EXTRAS)"

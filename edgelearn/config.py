@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelearn.device.configfile import configs_dir, did_you_mean, read_toml
+from edgelearn.device.sizes import KIB, MIB, format_size, parse_size
 from edgelearn.errors import UsageError
-
-KIB = 1024
-MIB = 1024 * KIB
 
 
 @dataclass(frozen=True)
@@ -167,32 +165,6 @@ KEYS: Mapping[str, Key] = {
         Key("learning.seed", "--seed", "seed", "int", "seed of everything random", 0, 2**32 - 1),
     )
 }
-
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)(i?)([bB]?)\s*")
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a text such as "256KiB", "64 kB", "1M" or "4096"; kB is 1000, KiB and K are 1024.
-
-    Raises ValueError for anything else, and for parts of a byte.
-    """
-    match = _SIZE.fullmatch(text)
-    if not match or (match[3] and not match[2]):
-        raise ValueError(f"not a size: {text!r}")
-    base = 1000 if match[2] and match[4] and not match[3] else KIB
-    size = float(match[1]) * base ** " KMG".index(match[2].upper() or " ")
-    if size != int(size):
-        raise ValueError(f"not a whole number of bytes: {text!r}")
-    return int(size)
-
-
-def format_size(size_bytes: int) -> str:
-    """Return `size_bytes` as a text that `parse_size` reads back to the same number."""
-    for unit, name in ((1024 * MIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes >= unit and size_bytes % unit == 0:
-            return f"{size_bytes // unit}{name}"
-    return f"{size_bytes}B"
-
 
 def user_config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the user's own settings are read from if that file exists."""

@@ -30,7 +30,7 @@ _caching: Any = importlib.import_module("numba.core.caching")
 __all__ = ["cache_folder", "kernel"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_KERNEL_SOURCES = ("jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py")
+_KERNEL_SOURCES = ("jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

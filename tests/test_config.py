@@ -3,10 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edgelearn.config import KEYS, default_model, format_size, load_settings, parse_size, user_config_file
+from edgelearn.config import KEYS, default_model, load_settings, user_config_file
 from edgelearn.errors import UsageError
 
 # a home without settings, so that those of the person who runs the tests do not count
@@ -123,31 +121,3 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
 def test_a_bad_flag_is_named() -> None:
     with pytest.raises(UsageError, match=r"flag --steps: learning\.steps is 'x'"):
         load_settings(flags={"learning.steps": "x"}, environ=HOME)
-
-
-@pytest.mark.parametrize(
-    ("text", "size_bytes"),
-    [
-        ("4096", 4096),
-        ("256KiB", 262144),
-        ("256 kib", 262144),
-        ("1M", 1 << 20),
-        ("1.5MiB", 1572864),
-        ("64kB", 64000),
-        ("2GB", 2 * 10**9),
-        ("7B", 7),
-    ],
-)
-def test_sizes(text: str, size_bytes: int) -> None:
-    assert parse_size(text) == size_bytes
-
-
-@pytest.mark.parametrize("text", ["", "KiB", "1.5B", "-1", "1e3", "1 iB", "1TiB", "1KiBs"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="not a"):
-        parse_size(text)
-
-
-@given(st.integers(0, 1 << 40))
-def test_sizes_are_read_back(size_bytes: int) -> None:
-    assert parse_size(format_size(size_bytes)) == size_bytes

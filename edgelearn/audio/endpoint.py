@@ -1,7 +1,7 @@
-"""Where an utterance starts and ends: each band's excess over its own noise floor, summed, with onset, hang-over and a limit.
+"""Where an utterance starts and ends: each band's excess over its own noise floor, with onset, hang-over and a limit.
 
-The end pointer reads feature frames only, so it sees exactly what the network sees; steady noise in some bands does not hide speech
-in others, because every band has its own floor.
+The end pointer reads feature frames only, so it sees exactly what the network sees; steady noise in some bands does
+not hide speech in others, because every band has its own floor.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgelearn.jit import kernel
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
+SPREAD = 8  # feature steps from the lower fifth of a band to the middle of its noise
 IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
 
 _RUN, _LENGTH, _SILENCE, _PRIMED, _EXCESS, _PEAK = range(6)
@@ -27,19 +28,20 @@ _STATE = 6
 class EndpointConfig:
     """Frames and feature steps (int8 Q6) that make an utterance.
 
-    margin: steps above the floor that do not count yet; onset, release: summed excess that starts and that keeps an utterance;
-    fade: share 1 / fade of the utterance's loudest excess below which it is over, so that a room's echo is no speech; onset_frames: consecutive frames above onset; hang_frames: silence that ends it; pre_frames, post_frames: context kept around
-    it; longest: frames after which it is no command any more.
+    margin: steps above the floor that do not count yet; onset, release: summed excess that starts and that keeps an
+    utterance; fade: share 1 / fade of the utterance's loudest excess below which it is over, so that a room's echo is
+    no speech; onset_frames: consecutive frames above onset; hang_frames: silence that ends it; pre_frames,
+    post_frames: context kept around it; longest: frames after which it is no command any more.
     """
 
     margin: int = 12
     onset: int = 360
-    release: int = 200
-    fade: int = 10
+    release: int = 300
+    fade: int = 7
     onset_frames: int = 3
     hang_frames: int = 12
-    pre_frames: int = 4
-    post_frames: int = 3
+    pre_frames: int = 8
+    post_frames: int = 4
     longest: int = 80
 
     @property
@@ -50,12 +52,13 @@ class EndpointConfig:
 
 @kernel
 def endpoint_step(
-    frame: Any, floor_q8: Any, state: Any, margin: int, onset: int, release: int, fade: int, onset_frames: int, hang_frames: int,
-    longest: int,
+    frame: Any, floor_q8: Any, state: Any, margin: int, onset: int, release: int, fade: int, onset_frames: int,
+    hang_frames: int, longest: int,
 ) -> int:  # fmt: skip
     """Take one frame (int8 [bands]) and return IDLE, ONSET, SPEECH, HANG, END or TOO_LONG.
 
-    floor_q8 int32 [bands]: noise floor in feature steps, Q8.  state int64 [6]: run, length, silence, primed, excess, peak.
+    floor_q8 int32 [bands]: noise floor in feature steps, Q8.  state int64 [6]: run, length, silence, primed, excess,
+    peak.
     """
     bands = frame.shape[0]
     if state[_PRIMED] == 0:
@@ -92,6 +95,7 @@ def endpoint_step(
     if state[_LENGTH] >= longest:
         state[_LENGTH] = 0
         state[_RUN] = 0
+        state[_PRIMED] = 0  # what never ends is noise: the next frame is the new floor
         return TOO_LONG
     if state[_SILENCE] >= hang_frames:
         state[_LENGTH] = 0
@@ -102,7 +106,8 @@ def endpoint_step(
 
 def _numbers(config: EndpointConfig) -> tuple[int, ...]:
     return (
-        config.margin, config.onset, config.release, config.fade, config.onset_frames, config.hang_frames, config.longest,
+        config.margin, config.onset, config.release, config.fade, config.onset_frames, config.hang_frames,
+        config.longest,
     )  # fmt: skip
 
 
@@ -150,7 +155,7 @@ class Segment(NamedTuple):
 
 @kernel
 def scan_clip(frames: Any, floor_q8: Any, state: Any, numbers: Any, pre: int, post: int, best: Any) -> None:
-    """Run the end pointer over a clip and leave start, stop and weight of its strongest utterance in best (int64 [3])."""
+    """Run the end pointer over a clip; start, stop and weight of its strongest utterance go to best (int64 [3])."""
     start = 0
     last = 0
     weight = 0
@@ -175,13 +180,14 @@ def scan_clip(frames: Any, floor_q8: Any, state: Any, numbers: Any, pre: int, po
 
 
 def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
-    """Return the strongest utterance of a clip (int8 [T, bands]), or the whole clip (at most `longest` frames) if there is none.
+    """Return the strongest utterance of a clip (int8 [T, bands]); if there is none, its first `longest` frames.
 
-    A clip has no past from which to know its noise, so the floor starts from each band's tenth percentile.
+    A clip has no past from which to know its noise, so the floor starts from each band's lower fifth, and a bit
+    above it as the noise of a band spreads.
     """
     if len(frames) == 0:
         return Segment(0, 0, False)
-    floor = np.sort(frames, axis=0)[len(frames) // 10].astype(np.int32) << 8
+    floor = (np.sort(frames, axis=0)[len(frames) // 5].astype(np.int32) + SPREAD) << 8
     state = np.zeros(_STATE, np.int64)
     state[_PRIMED] = 1
     best = np.zeros(3, np.int64)

@@ -1,7 +1,8 @@
 """What a feature frame is: the parameters, the constant tables of the integer front end, and the float definition.
 
-The definition is that of `python_speech_features`: pre-emphasis, framing, |rfft|²/N, `get_filterbanks`, log.  `FloatFrontend`
-computes it in float64, equal to `python_speech_features.fbank`, with pre-emphasis and frames carried across blocks.
+The definition is that of `python_speech_features`: pre-emphasis, framing, |rfft|²/N, `get_filterbanks`, log.
+`FloatFrontend` computes it in float64, equal to `python_speech_features.fbank`, with pre-emphasis and frames carried
+across blocks.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from numpy.typing import NDArray
 from edgelearn.errors import UsageError
 
 PREEMPHASIS_BITS = 14
-SPECTRUM_BITS = (
-    6  # the spectrum is Q6: with a Hann window |X| <= 64553 * 255.5 < 2^24 input units, so it stays below 2^30
-)
-POWER_SHIFT = (
-    10  # |X|² is Q12; Q2 after the shift, so that 2^50.6 (Parseval) times the Q12 bank weights stays below 2^63
-)
+MOST_PREEMPHASIS = 0.97
+# the spectrum is Q6: samples are at most 32768 * 1.97 = 64553, a Hann window sums to half its length, so the longest
+# frame has |X| <= 64553 * 256 * 2^6 < 2^30
+SPECTRUM_BITS = 6
+# |X|² is Q12, Q2 after the shift: by Parseval a frame sums to 512 * 192 * (64553 * 2^6)² < 2^60.6 (192 is the sum of
+# the squared window), so that 2^50.6 times the Q12 bank weights, each at most 1, stays below 2^63
+POWER_SHIFT = 10
 BANK_BITS = 12
 LOG_BITS = 10  # log2 energies are Q10
 LOG_TABLE_BITS = 7
-# fixed energies are in units of 2^-(2+12); the definition divides by the transform's length (512 = 2^9)
+# fixed energies are in units of 2^-(2+12); the definition also divides by the transform's length
 ENERGY_BITS = 2 * SPECTRUM_BITS - POWER_SHIFT + BANK_BITS
 
 
 @dataclass(frozen=True)
 class FrontendConfig:
-    """What a feature frame is; part of the model file, with `digest`, because a network only understands its own features.
+    """What a feature frame is; part of the model file, because a network only understands its own features.
 
-    frame, hop: samples. centre_q10: the log2 energy (Q10, definition's units) that maps to feature 0. gain_q20: feature steps
-    (int8, Q6) per Q10 step of log2 energy.
+    frame, hop: samples. centre_q10: the log2 energy (Q10, definition's units) that maps to feature 0. gain_q20: feature
+    steps (int8, Q6) per Q10 step of log2 energy, Q20.
     """
 
     sample_rate_hz: int = 16000
@@ -58,6 +60,8 @@ class FrontendConfig:
             raise UsageError(
                 f"{self.bands} bands from {self.low_hz} to {self.high_hz} Hz are not a filter bank of 8 to 64 bands"
             )
+        if not 0 <= self.preemphasis <= MOST_PREEMPHASIS:
+            raise UsageError(f"a pre-emphasis of {self.preemphasis:g} is not between 0 and {MOST_PREEMPHASIS}")
         if (self.bank.sum(axis=1) == 0).any():
             raise UsageError(
                 f"{self.bands} bands from {self.low_hz} Hz are too narrow for frames of {self.frame} samples"
@@ -75,7 +79,7 @@ class FrontendConfig:
 
     @cached_property
     def bank(self) -> NDArray[np.float64]:
-        """The triangular filter bank, shape [bands, frame // 2 + 1], as `python_speech_features.get_filterbanks` makes it."""
+        """The triangular filters of `python_speech_features.get_filterbanks`, shape [bands, frame // 2 + 1]."""
         from python_speech_features import get_filterbanks
 
         bank: NDArray[np.float64] = get_filterbanks(
@@ -94,8 +98,8 @@ def hann(length: int) -> NDArray[np.float64]:
 class Tables:
     """The constants of the integer front end, which a device keeps in flash.
 
-    window_q15 int32 [frame]; cos_q30, sin_q30 int32 [frame // 2] of the full turn in frame steps; reverse int32 [frame // 2];
-    bank_q12 int32, flat, with band b at bins start[b] .. start[b] + width[b]; log_q16 int32 [129].
+    window_q15 int32 [frame]; cos_q30, sin_q30 int32 [frame // 2], half a turn in steps of 1 / frame turns; reverse
+    int32 [frame // 2]; bank_q12 int32, flat, with band b at the width[b] bins from start[b]; log_q16 int32 [129].
     """
 
     window_q15: NDArray[np.int32]
@@ -143,7 +147,7 @@ class FloatFrontend:
         self._previous = 0.0
 
     def push(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:
-        """Return the energies of the frames that `samples` (int16 units, any number) complete; 0 becomes the float epsilon."""
+        """Return the energies of the frames that `samples` (int16 units) complete; 0 becomes the float epsilon."""
         config = self.config
         signal = samples.astype(np.float64)
         emphasised = signal - config.preemphasis * np.concatenate(([self._previous], signal[:-1]))[: len(signal)]

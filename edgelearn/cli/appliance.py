@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelearn.cli.arguments import model_path, settings
+from edgelearn.cli.arguments import open_model, settings
 from edgelearn.config import Settings
 from edgelearn.device.board import Board, load_board
 from edgelearn.device.cost import cost
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.runtime.model import Model, open_user_model, save_model
+from edgelearn.runtime.model import Model, save_model
 from edgelearn.runtime.voice import VoiceDevice
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Appliance:
 
     def save(self) -> None:
         """Write the model as the device holds it now."""
-        save_model(self.path, self.device.model())
+        self.model = save_model(self.path, replace(self.device.model(), generation=self.model.generation))
 
     def added_fields(self, word: str, takes: int, seconds: float, report: TeachReport) -> dict[str, object]:
         """Return the fields of the event `added`."""
@@ -69,8 +69,7 @@ class Appliance:
 def open_appliance(args: argparse.Namespace) -> Appliance:
     """Return the device that a command line asks for; `args` has --model, --config and the flags of settings."""
     chosen = settings(args)
-    path = model_path(args)
-    model = open_user_model(path)
+    path, model = open_model(args)
     board = load_board(chosen.device.board)
     device = VoiceDevice(model, chosen.device.budget_bytes)
     # half the range of scores is a whole threshold: 0.5 is the model's own, 1 accepts nearly everything

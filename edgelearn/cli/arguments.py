@@ -11,6 +11,7 @@ from edgelearn.errors import UsageError
 # edgelearn.config is imported where it is used, because `edgelearn --help` is quicker without it
 if TYPE_CHECKING:
     from edgelearn.config import Settings
+    from edgelearn.runtime.model import Model
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,3 +69,11 @@ def model_path(args: argparse.Namespace) -> Path:
     from edgelearn.config import default_model
 
     return args.model if args.model is not None else default_model()[0]
+
+
+def open_model(args: argparse.Namespace) -> tuple[Path, Model]:
+    """Return the model that `args` names, which must exist, else the user's own, which the first use creates."""
+    from edgelearn.runtime.model import load_model, open_user_model
+
+    path = model_path(args)
+    return path, open_user_model(path) if args.model is None else load_model(path)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.clips import iter_pcm, read_clip
+from edgelearn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgelearn.config import AudioSettings
@@ -20,7 +21,7 @@ BLOCK = 1600
 
 
 class Source:
-    """Blocks of int16 samples at 16 kHz; `live` for a microphone, `gaps` is how often some were lost."""
+    """Blocks of int16 samples at 16 kHz; `live` is sound that does not wait, `gaps` is how often some was lost."""
 
     def __init__(self, blocks: Iterator[NDArray[np.int16]], live: bool = False, microphone: object = None) -> None:
         self._blocks = blocks
@@ -45,7 +46,9 @@ def open_source(name: str, audio: AudioSettings) -> Iterator[Source]:
         with Microphone(audio.device, audio.rate_hz) as microphone:
             yield Source(iter(microphone), True, microphone)
     elif name == "-":
-        yield Source(iter_pcm(sys.stdin.buffer, BLOCK))
+        if sys.stdin is None:
+            raise UsageError("--input - reads samples from stdin, which is closed", "pipe them in, or name a file")
+        yield Source(iter_pcm(sys.stdin.buffer, BLOCK), True)
     else:
         samples = read_clip(Path(name))
         yield Source(samples[at : at + BLOCK] for at in range(0, len(samples), BLOCK))

@@ -53,6 +53,18 @@ class GradientArrays(NamedTuple):
 
 
 @kernel
+def _scale_gradient(gradient: Scalar, factor: Scalar) -> Scalar:
+    """rshift(gradient * factor, 15) of |gradient| <= 2^30 and |factor| < 2^15, in 32 bits.
+
+    With gradient = 2^15 high + low, 0 <= low < 2^15, the product is 2^15 high factor + low factor.
+    """
+    high = np.int32(gradient >> 15)
+    low = np.int32(gradient & np.int32(32767))
+    rest = np.int32(np.int32(np.int32(low * factor) + np.int32(1 << 14)) >> 15)
+    return np.int32(np.int32(high * factor) + rest)
+
+
+@kernel
 def backward_cell(
     gates: Int16Array, c: Int16Array, c_before: Int16Array, grad_h: Int32Array, grad: GradientArrays
 ) -> Scalar:
@@ -63,7 +75,7 @@ def backward_cell(
     their products fit int32 (|c_before * f(1-f)| <= 2^15 * 2^13), products with a gradient are 64-bit.
     """
     units = c.shape[0]
-    saturated = np.int64(0)
+    saturated = np.int32(0)
     for j in range(units):
         i = np.int32(gates[j])
         f = np.int32(gates[units + j])
@@ -74,12 +86,12 @@ def backward_cell(
         exact = np.int64(grad.h[j])
         if grad_h.shape[0] > 0:
             exact += np.int64(grad_h[j])
-        ch = np.int64(clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT))
-        saturated += np.int64(ch != exact)
+        ch = clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT)
+        saturated = np.int32(saturated + np.int32(ch != exact))
         slope = rshift32(np.int32(o * np.int32(np.int32(32768) - rshift32(np.int32(tc * tc), 15))), 15)
-        exact = np.int64(grad.c[j]) + rshift64(ch * np.int64(slope), 15)
-        cc = np.int64(clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT))
-        saturated += np.int64(cc != exact)
+        sum32 = np.int32(grad.c[j] + _scale_gradient(ch, slope))
+        cc = clamp32(sum32, -GRADIENT_LIMIT, GRADIENT_LIMIT)
+        saturated = np.int32(saturated + np.int32(cc != sum32))
 
         slope_i = rshift32(np.int32(i * np.int32(np.int32(32768) - i)), 15)
         slope_f = rshift32(np.int32(f * np.int32(np.int32(32768) - f)), 15)
@@ -90,29 +102,29 @@ def backward_cell(
         factor_g = rshift32(np.int32(i * slope_g), 15)
         factor_o = rshift32(np.int32(tc * slope_o), 15)
 
-        exact = np.int64(grad.memory[j]) + rshift64(cc * np.int64(factor_i), 15)
-        kept = clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT)
-        saturated += np.int64(kept != exact)
+        sum32 = np.int32(grad.memory[j] + _scale_gradient(cc, factor_i))
+        kept = clamp32(sum32, -GRADIENT_LIMIT, GRADIENT_LIMIT)
+        saturated = np.int32(saturated + np.int32(kept != sum32))
         grad.memory[j] = kept
-        exact = np.int64(grad.memory[units + j]) + rshift64(cc * np.int64(factor_f), 15)
+        exact = np.int64(grad.memory[units + j]) + rshift64(np.int64(cc) * np.int64(factor_f), 15)
         kept = clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT)
-        saturated += np.int64(kept != exact)
+        saturated = np.int32(saturated + np.int32(kept != exact))
         grad.memory[units + j] = kept
-        exact = np.int64(grad.memory[2 * units + j]) + rshift64(cc * np.int64(factor_g), 15)
-        kept = clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT)
-        saturated += np.int64(kept != exact)
+        sum32 = np.int32(grad.memory[2 * units + j] + _scale_gradient(cc, factor_g))
+        kept = clamp32(sum32, -GRADIENT_LIMIT, GRADIENT_LIMIT)
+        saturated = np.int32(saturated + np.int32(kept != sum32))
         grad.memory[2 * units + j] = kept
-        exact = np.int64(grad.memory[3 * units + j]) + rshift64(ch * np.int64(factor_o), 15)
-        kept = clamp32(exact, -GRADIENT_LIMIT, GRADIENT_LIMIT)
-        saturated += np.int64(kept != exact)
+        sum32 = np.int32(grad.memory[3 * units + j] + _scale_gradient(ch, factor_o))
+        kept = clamp32(sum32, -GRADIENT_LIMIT, GRADIENT_LIMIT)
+        saturated = np.int32(saturated + np.int32(kept != sum32))
         grad.memory[3 * units + j] = kept
 
-        grad.c[j] = np.int32(rshift64(cc * np.int64(f), 15))
+        grad.c[j] = _scale_gradient(cc, f)
         grad.h[j] = np.int32(0)
     for r in range(4 * units):
         rounded = rshift32(grad.memory[r], GRADIENT_EXTRA_BITS)
         low = clamp32(rounded, -32768, 32767)
-        saturated += np.int64(low != rounded)
+        saturated = np.int32(saturated + np.int32(low != rounded))
         gates[r] = np.int16(low)
     return saturated
 

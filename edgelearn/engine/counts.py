@@ -6,7 +6,8 @@ fields are what the same work would have cost with every column active (threshol
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import operator
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Sum field by field."""
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Counts(*map(operator.add, vars(self).values(), vars(other).values()))
 
     @property
     def sparsity(self) -> float:
@@ -54,9 +55,11 @@ class Counts:
 
 def count_forward(
     inputs: int, hidden: int, feature_bytes: int, frames: int, active: int, passes: int,
-    taped_frames: int, taped_entries: int,
+    taped_frames: int, taped_entries: int, saturations: int, lowest: bool,
 ) -> Counts:  # fmt: skip
     """Count one layer's forward pass: `frames` frames, `active` active columns, `passes` passes over M.
+
+    The frames and the saturations of the network are counted with its lowest layer.
 
     Per frame: N+H deltas are compared (value and transmitted value read, the active ones written), M is read
     for 4H rescales and lookups, H lookups give tanh(c), 3H products give c and h (c read and written, h
@@ -66,6 +69,8 @@ def count_forward(
     rows, columns = 4 * hidden, inputs + hidden
     encode = (feature_bytes + 2) * inputs + 4 * hidden
     return Counts(
+        frames=frames if lowest else 0,
+        saturations=saturations if lowest else 0,
         macs_forward=rows * active,
         macs_dense_forward=rows * columns * frames,
         macs_dense_training=rows * columns * frames,
@@ -90,7 +95,7 @@ def count_rebuild(hidden: int, columns: int) -> Counts:
     )
 
 
-def count_backward(hidden: int, frames: int, active: int, dense: int) -> Counts:
+def count_backward(hidden: int, frames: int, active: int, dense: int, saturations: int) -> Counts:
     """Count one layer's backward pass: `active` of `dense` columns multiplied over `frames` taped frames.
 
     Per frame: 16H products and 4H rescales, H lookups, Ch, Cc and CM read and written, gates and two c read,
@@ -98,6 +103,7 @@ def count_backward(hidden: int, frames: int, active: int, dense: int) -> Counts:
     """
     rows = 4 * hidden
     return Counts(
+        saturations=saturations,
         macs_backward=rows * active,
         macs_dense_training=rows * dense,
         weight_bytes_read=rows * active,
@@ -108,7 +114,9 @@ def count_backward(hidden: int, frames: int, active: int, dense: int) -> Counts:
     )
 
 
-def count_update(inputs: int, hidden: int, frames: int, entries: int, touched: int, passes: int) -> Counts:
+def count_update(
+    inputs: int, hidden: int, frames: int, entries: int, touched: int, passes: int, saturations: int
+) -> Counts:
     """Count one layer's weight update: `entries` products CM16 d in `passes` passes, `touched` columns.
 
     A touched column reads and writes both planes, clears its sum and reads it once more; the bias is read and
@@ -116,6 +124,7 @@ def count_update(inputs: int, hidden: int, frames: int, entries: int, touched: i
     """
     rows = 4 * hidden
     return Counts(
+        saturations=saturations,
         macs_gradient=rows * entries,
         macs_dense_training=rows * (inputs + hidden) * frames,
         weight_bytes_read=2 * rows * touched + 4 * rows,

@@ -18,6 +18,7 @@ Int8Array = npt.NDArray[np.int8]
 Int16Array = npt.NDArray[np.int16]
 UInt16Array = npt.NDArray[np.uint16]
 Int32Array = npt.NDArray[np.int32]
+UInt32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
 Scalar = Any
 """An integer inside a kernel, of the width that its docstring says: Numba infers it, mypy cannot."""
@@ -45,6 +46,10 @@ SIGMOID_Q15: Int32Array = np.round(32768.0 / (1.0 + np.exp(-np.arange(257) / 32.
 """S[k] = round(32768 sigmoid(k/32)), k = 0..256; every value is below 2^15, so a device keeps it as int16."""
 
 
+_SIGMOID_CHORDS: UInt32Array = (SIGMOID_Q15[:-1] << 16 | np.diff(SIGMOID_Q15)).astype(np.uint32)
+"""S[k] << 16 | S[k+1] - S[k], k = 0..255: what `sigmoid_q15` reads of the table, in one load."""
+
+
 def weight_sum_limit(inputs: int, hidden: int) -> int:
     """Bound of |Wx x^ + Wh h^| in Q(13+s): |hi| <= 127, |x^| <= 2^14, |h^| <= 2^13."""
     return WEIGHT_LIMIT * (ACTIVATION_LIMIT * inputs + HIDDEN_LIMIT * hidden)
@@ -61,8 +66,9 @@ def bias_limit(inputs: int, hidden: int) -> int:
 
 @kernel
 def rshift32(value: Scalar, bits: Scalar) -> Scalar:
-    """Round half up int32 value / 2^bits, bits >= 1: (value + 2^(bits-1)) >> bits without its overflow."""
-    return np.int32(np.int32(value >> bits) + np.int32(np.int32(value >> (bits - 1)) & np.int32(1)))
+    """Round half up int32 value / 2^bits, 1 <= bits <= 31: (value + 2^(bits-1)) >> bits without its overflow."""
+    last = np.int32(value >> (bits - 1))
+    return np.int32(np.int32(last >> 1) + np.int32(last & np.int32(1)))
 
 
 @kernel
@@ -81,10 +87,10 @@ def clamp32(value: Scalar, low: Scalar, high: Scalar) -> Scalar:
 def sigmoid_q15(a: Scalar) -> Scalar:
     """Sigmoid of an int32 (Q12, |a| <= 32767): 0..32768 in Q15, linear between 257 table values."""
     magnitude = np.int32(abs(a))
-    k = np.uint32(magnitude >> 7)
+    chord = _SIGMOID_CHORDS[np.uint32(magnitude >> 7)]
+    low = np.int32(chord >> np.uint32(16))
+    step = np.int32(chord & np.uint32(0xFFFF))
     fraction = np.int32(magnitude & 127)
-    low = SIGMOID_Q15[k]
-    step = np.int32(SIGMOID_Q15[k + np.uint32(1)] - low)
     y = np.int32(low + np.int32(np.int32(np.int32(step * fraction) + np.int32(64)) >> 7))
     return y if a >= 0 else np.int32(np.int32(32768) - y)
 

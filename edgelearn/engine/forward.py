@@ -77,9 +77,9 @@ class TapeArrays(NamedTuple):
 
 FRAMES_TAPED, ENTRIES_USED, FRAMES_LEFT_OUT, BACKWARD_DONE = 0, 1, 2, 3
 
-SATURATIONS, ACTIVE, PASSES, TAPED_ENTRIES = 0, 1, 3, 5
-"""int64 [7]: saturations, then for each of two layers active columns, passes over M, taped entries."""
-COUNTERS = 7
+SATURATIONS, ACTIVE, PASSES, TAPED_ENTRIES, FRAMES, TAPED_FRAMES = 0, 1, 3, 5, 7, 8
+"""int64 [9]: saturations; for each of two layers active columns, passes over M, taped entries; frames."""
+COUNTERS = 9
 
 
 @kernel
@@ -90,20 +90,26 @@ def gather_deltas(
     """List the elements of `source` (scaled to Q13) that moved by at least theta, and transmit them.
 
     source int8 or int16 [n], transmitted int16 [n] Q13 (updated); entries are appended to columns and deltas
-    from `used` on, with columns counted from `base`. Returns the new `used`. A delta fits int16:
-    |x| <= 2^14 with -2^14 <= x <= 2^14 - 128 gives |dx| <= 32640, |h| <= 2^13 gives |dh| <= 2^14.
+    from `used` on, with columns counted from `base`; there is room for n. Returns the new `used`. A delta
+    fits int16: -2^14 <= x <= 2^14 - 128 gives |dx| <= 32640, |h| <= 2^13 gives |dh| <= 2^14.
     """
+    scale = np.int32(np.int32(1) << scale_bits)
+    limit = np.int32(theta)
+    every = theta == 0
+    room = deltas[used:]
     for j in range(source.shape[0]):
-        now = np.int32(np.int32(source[j]) << scale_bits)
-        before = np.int32(transmitted[j])
-        delta = np.int32(now - before)
-        active = np.int32(abs(delta)) >= theta
+        delta = np.int32(np.int32(np.int32(source[j]) * scale) - np.int32(transmitted[j]))
+        sent = delta if np.int32(abs(delta)) >= limit else np.int32(0)
+        transmitted[j] = np.int16(np.int32(transmitted[j]) + sent)
+        room[j] = np.int16(sent)
+    kept = np.uint64(0)
+    for j in range(source.shape[0]):
         # Written for every element and kept for the active ones: a branch here would be mispredicted.
-        columns[used] = np.uint16(base + j)
-        deltas[used] = np.int16(delta)
-        transmitted[j] = np.int16(now if active else before)
-        used += np.int64(active)
-    return used
+        sent = room[j]
+        room[kept] = sent
+        columns[np.uint64(used) + kept] = np.uint16(base + j)
+        kept = np.uint64(kept + np.uint64(every or sent != 0))
+    return used + np.int64(kept)
 
 
 @kernel
@@ -139,6 +145,17 @@ def accumulate_columns(
 
 
 @kernel
+def _preactivation(memory: Scalar, limit: Scalar, scale: Scalar) -> Scalar:
+    """Gate pre-activation rshift(M, s+1) (Q12, +-32767) of an M; limit = 2^(s+16), scale = 2^(12-s).
+
+    A shift by a variable amount is done in 64-bit lanes, so M is limited, scaled up to a fixed position
+    (at most 2^28) and shifted from there by a constant.
+    """
+    scaled = np.int32(min(max(memory, np.int32(-limit)), limit) * scale)
+    return clamp32(np.int32(np.int32(scaled + np.int32(4096)) >> 13), -32767, 32767)
+
+
+@kernel
 def step_cell(
     memory: Int32Array, weight_shift: Scalar, c: Int16Array, h: Int16Array, gates: Int16Array
 ) -> Scalar:
@@ -147,13 +164,14 @@ def step_cell(
     All of it fits int32: |f c| <= 2^30 and |i g| / 8 <= 2^27.
     """
     units = c.shape[0]
-    bits = weight_shift + 1
-    saturated = np.int64(0)
+    limit = np.int32(np.int32(1) << (16 + weight_shift))
+    scale = np.int32(np.int32(1) << (12 - weight_shift))
+    saturated = np.int32(0)
     for j in range(units):
-        i = gate_q15(clamp32(rshift32(memory[j], bits), -32767, 32767))
-        f = gate_q15(clamp32(rshift32(memory[units + j], bits), -32767, 32767))
-        g = tanh_q15(clamp32(rshift32(memory[2 * units + j], bits), -32767, 32767))
-        o = gate_q15(clamp32(rshift32(memory[3 * units + j], bits), -32767, 32767))
+        i = gate_q15(_preactivation(memory[j], limit, scale))
+        f = gate_q15(_preactivation(memory[units + j], limit, scale))
+        g = tanh_q15(_preactivation(memory[2 * units + j], limit, scale))
+        o = gate_q15(_preactivation(memory[3 * units + j], limit, scale))
         gates[j] = np.int16(i)
         gates[units + j] = np.int16(f)
         gates[2 * units + j] = np.int16(g)
@@ -161,7 +179,7 @@ def step_cell(
         written = np.int32(np.int32(f * np.int32(c[j])) + rshift32(np.int32(i * g), 3))
         exact = rshift32(written, 15)
         kept = clamp32(exact, -32768, 32767)
-        saturated += np.int64(kept != exact)
+        saturated = np.int32(saturated + np.int32(kept != exact))
         c[j] = np.int16(kept)
         h[j] = np.int16(rshift32(np.int32(o * tanh_q15(kept)), 17))
     return saturated

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelearn.device.arena import Arena
-from edgelearn.engine.backward import GradientArrays, backward_tape
+from edgelearn.engine.backward import GradientArrays
+from edgelearn.engine.binding import backward_call, bind, forward_call, update_call
 from edgelearn.engine.counts import Counts, count_backward, count_forward, count_rebuild, count_update
 from edgelearn.engine.fixedpoint import (
     MASTER_MAX,
@@ -23,15 +26,14 @@ from edgelearn.engine.fixedpoint import (
 from edgelearn.engine.forward import (
     ACTIVE,
     COUNTERS,
+    FRAMES,
     PASSES,
     SATURATIONS,
     TAPED_ENTRIES,
+    TAPED_FRAMES,
     LayerArrays,
     ScratchArrays,
     StateArrays,
-    TapeArrays,
-    TapeLayerArrays,
-    forward_block,
     rebuild_memory,
 )
 from edgelearn.engine.layout import (
@@ -47,7 +49,7 @@ from edgelearn.engine.layout import (
     state_regions,
     tape_bytes,
 )
-from edgelearn.engine.optimizer import MAX_MULT, MAX_SHIFT, TOUCHED, update_layer
+from edgelearn.engine.optimizer import MAX_MULT, MAX_SHIFT, TOUCHED
 from edgelearn.engine.tape import Tape
 from edgelearn.errors import ModelFileError
 
@@ -76,6 +78,9 @@ class State:
             for k in range(len(network.config.layers))
         )
         self.scratch = ScratchArrays(*(arrays[f"scratch.{field}"] for field in ScratchArrays._fields))
+        self.places = bind(*self.layers, self.scratch)
+        self.counters = np.zeros(COUNTERS, np.int64)
+        self.checked_pool: Int32Array | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -84,6 +89,27 @@ class State:
             for array in state:
                 array[:] = 0
             state.memory[:] = layer.bias
+
+    def take_counts(self) -> Counts:
+        """Counts of all that `Network.advance` ran on this state since they were last taken."""
+        counters = self.counters.tolist()
+        self.counters[:] = 0
+        layers = [
+            count_forward(
+                layer.inputs,
+                layer.hidden,
+                feature_bytes=1 if k == 0 else 2,
+                frames=counters[FRAMES],
+                active=counters[ACTIVE + k],
+                passes=counters[PASSES + k],
+                taped_frames=counters[TAPED_FRAMES],
+                taped_entries=counters[TAPED_ENTRIES + k],
+                saturations=counters[SATURATIONS],
+                lowest=k == 0,
+            )
+            for k, layer in enumerate(self._network.config.layers)
+        ]
+        return reduce(operator.add, layers)
 
     def refresh(self) -> Counts:
         """Rebuild M from the weights, x^ and h^ after the weights changed: M = b + Wx x^ + Wh h^, exactly."""
@@ -103,6 +129,7 @@ class Gradients:
             GradientArrays(*(arrays[f"layer{k}.{field}"] for field in GradientArrays._fields))
             for k in range(len(config.layers))
         )
+        self.places = bind(*self.layers)
 
 
 class Network:
@@ -111,6 +138,7 @@ class Network:
     def __init__(self, config: NetworkConfig, arena: Arena, prefix: str = "network") -> None:
         arrays = _alloc(arena, prefix, network_regions(config))
         self.config = config
+        self._inputs, self._hidden = config.inputs, config.hidden
         self._arena = arena
         self.layers = tuple(
             LayerArrays(
@@ -123,6 +151,7 @@ class Network:
             )
             for k, layer in enumerate(config.layers)
         )
+        self.places = bind(*self.layers)
 
     def load(self, params: Mapping[str, npt.NDArray[Any]]) -> None:
         """Copy weights in, all of them or none.
@@ -183,54 +212,45 @@ class Network:
         tape: Tape | None = None,
         hidden_out: Int16Array | None = None,
     ) -> Counts:
+        """`advance`, and the counts of it."""
+        self.advance(state, frames_x8, pool, tape, hidden_out)
+        return state.take_counts()
+
+    def advance(
+        self,
+        state: State,
+        frames_x8: Int8Array,
+        pool: Int32Array | None = None,
+        tape: Tape | None = None,
+        hidden_out: Int16Array | None = None,
+    ) -> None:
         """Run T frames (int8 [T, N] Q6) in one compiled call; any chunking gives the same integers.
 
         pool int32 [H] grows by the last layer's h (Q13) of every frame and holds 2^18 frames; hidden_out
-        int16 [T, H] receives it; `tape` records, see `Tape`. Raises ValueError for a wrong shape or type, or
-        for a tape that was not reset after its backward pass.
+        int16 [T, H] receives it; `tape` records, see `Tape`. Counts add up in `state`. Raises ValueError for
+        a wrong shape or type, or for a tape that was not reset after its backward pass.
         """
-        frames = np.require(frames_x8, requirements=["C", "W"])
-        hidden = self.config.hidden
-        _check_array("frames_x8", frames, np.int8, (len(frames), self.config.inputs))
-        if pool is not None:
+        frames, hidden = frames_x8, self._hidden
+        if not frames.flags.carray:
+            frames = np.require(frames, requirements=["C", "A", "W"])
+        if frames.dtype != _INT8 or frames.shape != (len(frames), self._inputs):
+            _check_array("frames_x8", frames, np.int8, (len(frames), self._inputs))
+        if pool is not None and pool is not state.checked_pool:
             _check_array("pool", pool, np.int32, (hidden,))
+            state.checked_pool = pool
         if hidden_out is not None:
             _check_array("hidden_out", hidden_out, np.int16, (len(frames), hidden))
         if tape is not None and tape.backward_done:
             raise ValueError("the tape holds gradients of a backward pass: reset it first")
-        counters = np.zeros(COUNTERS, np.int64)
-        before = 0 if tape is None else tape.frames_taped
-        two = len(self.layers) == 2
-        forward_block(
+        forward_call(
+            self.places,
+            state.places,
+            _NO_PLACES if tape is None else tape.places,
             frames,
-            len(self.layers),
-            self.layers[0],
-            state.layers[0],
-            self.layers[1] if two else _NO_LAYER,
-            state.layers[1] if two else _NO_STATE,
-            state.scratch,
             _NO_POOL if pool is None else pool,
             _NO_HIDDEN if hidden_out is None else hidden_out,
-            int(tape is not None),
-            _NO_TAPE_LAYER if tape is None else tape.layers[0],
-            tape.layers[1] if two and tape is not None else _NO_TAPE_LAYER,
-            _NO_TAPE if tape is None else tape.arrays,
-            counters,
+            state.counters,
         )
-        taped = 0 if tape is None else tape.frames_taped - before
-        counts = Counts(frames=len(frames), saturations=int(counters[SATURATIONS]))
-        for k, layer in enumerate(self.config.layers):
-            counts += count_forward(
-                layer.inputs,
-                layer.hidden,
-                feature_bytes=1 if k == 0 else 2,
-                frames=len(frames),
-                active=int(counters[ACTIVE + k]),
-                passes=int(counters[PASSES + k]),
-                taped_frames=taped,
-                taped_entries=int(counters[TAPED_ENTRIES + k]),
-            )
-        return counts
 
     def backward(self, tape: Tape, gradients: Gradients, grad_h: Int32Array) -> Counts:
         """Sparse BPTT over all taped frames; leaves CM16 on the tape and dL/db in `gradients`.
@@ -245,28 +265,26 @@ class Network:
         if tape.backward_done:
             raise ValueError("the tape was gone back over already: reset it first")
         counters = np.zeros(COUNTERS, np.int64)
-        two = len(self.layers) == 2
-        backward_tape(
-            len(self.layers),
-            self.config.layers[0].inputs,
-            self.layers[0],
-            tape.layers[0],
-            gradients.layers[0],
-            self.config.layers[-1].inputs,
-            self.layers[1] if two else _NO_LAYER,
-            tape.layers[1] if two else _NO_TAPE_LAYER,
-            gradients.layers[1] if two else _NO_GRADIENT,
-            tape.arrays,
+        backward_call(
+            self.places,
+            tape.places,
+            gradients.places,
             np.require(grad_h.reshape(-1, hidden), requirements=["C", "W"]),
             int(per_frame),
             counters,
         )
-        frames = tape.frames_taped
-        counts = Counts(saturations=int(counters[SATURATIONS]))
-        for k, layer in enumerate(self.config.layers):
-            dense = layer.hidden * max(frames - 1, 0) + (layer.inputs * frames if k > 0 else 0)
-            counts += count_backward(layer.hidden, frames, int(counters[ACTIVE + k]), dense)
-        return counts
+        frames, found = tape.frames_taped, counters.tolist()
+        layers = [
+            count_backward(
+                layer.hidden,
+                frames,
+                active=found[ACTIVE + k],
+                dense=layer.hidden * max(frames - 1, 0) + (layer.inputs * frames if k > 0 else 0),
+                saturations=found[SATURATIONS] if k == 0 else 0,
+            )
+            for k, layer in enumerate(self.config.layers)
+        ]
+        return reduce(operator.add, layers)
 
     def update(
         self,
@@ -292,33 +310,35 @@ class Network:
             check_range("shift", value, (0, MAX_SHIFT))
         if not tape.backward_done:
             raise ValueError("update needs the backward pass before it")
-        counts = Counts()
+        done = []
         for k, layer in enumerate(self.config.layers):
             if k in frozen_layers:
                 continue
             counters = np.zeros(COUNTERS, np.int64)
-            update_layer(
+            update_call(
+                self.places,
+                tape.places,
+                gradients.places,
                 k,
-                self.layers[k],
-                tape.layers[k],
-                tape.arrays,
-                gradients.layers[k].memory,
-                tape.scratch,
                 mult,
                 shifts[k],
                 step_seed,
                 bias_limit(layer.inputs, layer.hidden),
                 counters,
             )
-            counts += Counts(saturations=int(counters[SATURATIONS])) + count_update(
-                layer.inputs,
-                layer.hidden,
-                frames=tape.frames_taped,
-                entries=tape.layer_entries(k),
-                touched=int(counters[TOUCHED + k]),
-                passes=int(counters[PASSES + k]),
+            found = counters.tolist()
+            done.append(
+                count_update(
+                    layer.inputs,
+                    layer.hidden,
+                    frames=tape.frames_taped,
+                    entries=found[TAPED_ENTRIES + k],
+                    touched=found[TOUCHED + k],
+                    passes=found[PASSES + k],
+                    saturations=found[SATURATIONS],
+                )
             )
-        return counts
+        return reduce(operator.add, done) if done else Counts()
 
     def _param_views(self) -> dict[str, npt.NDArray[Any]]:
         return {
@@ -355,12 +375,5 @@ def _check_array(name: str, array: npt.NDArray[Any], dtype: type, shape: tuple[i
 # Stand-ins for absent arguments: a kernel compiles once, for one set of types.
 _NO_POOL = np.zeros(0, np.int32)
 _NO_HIDDEN = np.zeros((0, 0), np.int16)
-_NO_LAYER = LayerArrays(np.zeros((0, 0), np.int8), np.zeros((0, 0), np.int8), np.zeros(0, np.int32), 0, 0, 0)
-_NO_STATE = StateArrays(np.zeros(0, np.int32), *(np.zeros(0, np.int16) for _ in range(4)))
-_NO_GRADIENT = GradientArrays(*(np.zeros(0, np.int32) for _ in GradientArrays._fields))
-
-
-_NO_TAPE_LAYER = TapeLayerArrays(np.zeros((0, 0), np.int16), np.zeros((0, 0), np.int16))
-_NO_TAPE = TapeArrays(
-    np.zeros(4, np.int32), np.zeros((1, 0), np.uint16), np.zeros(0, np.uint16), np.zeros(0, np.int16)
-)
+_NO_PLACES = np.zeros((0, 3), np.int64)
+_INT8 = np.dtype(np.int8)

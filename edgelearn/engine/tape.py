@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgelearn.engine.binding import bind
 from edgelearn.engine.fixedpoint import Int16Array, UInt16Array
 from edgelearn.engine.forward import (
     BACKWARD_DONE,
@@ -52,6 +53,8 @@ class Tape:
             arrays["update.total"], arrays["update.cursor"], arrays["update.frames"], arrays["update.deltas"]
         )
 
+        self.places = bind(*self.layers, self.arrays, self.scratch)
+
     def reset(self) -> None:
         """Forget everything that was taped."""
         self.arrays.fill[:] = 0
@@ -85,10 +88,6 @@ class Tape:
     def backward_done(self) -> bool:
         """Whether the gates have been overwritten by gradients: time for an update, then for `reset`."""
         return bool(self.arrays.fill[BACKWARD_DONE])
-
-    def layer_entries(self, layer: int) -> int:
-        """Active deltas of one layer on the tape."""
-        return int(self.arrays.nnz[layer, : self.frames_taped].astype(np.int64).sum())
 
     def frame_deltas(self, layer: int, frame: int) -> tuple[UInt16Array, Int16Array]:
         """Columns, ascending, and deltas (Q13) of one layer that were active in a frame, as copies."""

@@ -1,1 +1,1 @@
-"""What a word is: prototypes and scores, the rehearsal memory, learning and unlearning, and the protocols that measure it."""
+"""What a word is: prototypes and scores, rehearsal, learning and unlearning, and the protocols that measure it."""

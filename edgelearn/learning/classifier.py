@@ -1,7 +1,8 @@
 """Words as unit vectors: the classes of the base model are the background against which every word is scored.
 
-The score of a word is its cosine to the utterance minus half the best cosine of any *other* base class: what sounds like something the
-base model knows is not the new word.  One row of the table is one class, base classes first, taught words after them.
+The score of a word is its cosine to the utterance minus half the best cosine of any *other* base class: what sounds
+like something the base model knows is not the new word.  One row of the table is one class, base classes first, taught
+words after them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ClassifierConfig:
 
 
 class HeadStep(NamedTuple):
-    """What the head hands to BPTT: the loss (nats, Q10), the size of the gradient (Q23), the length of the pooled sum (Q13)."""
+    """What the head hands to BPTT: loss (nats, Q10), size of the gradient (Q23), length of the pooled sum (Q13)."""
 
     loss_q10: int
     magnitude_q23: int
@@ -45,7 +46,7 @@ class HeadStep(NamedTuple):
 
 @kernel
 def score_rows(cos_q14: Any, base_rows: int, rows: Any, out: Any) -> int:
-    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out` and return the position of the best, -1 if there is none."""
+    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1."""
     first = np.int32(-32768)
     second = np.int32(-32768)
     owner = -1
@@ -137,7 +138,7 @@ class Classifier:
             )  # fmt: skip
 
     def add_row(self, units: list[NDArray[np.int16]]) -> int:
-        """Append the mean of unit embeddings as a new row and return its number; raises BudgetExceeded when the table is full."""
+        """Append the mean of unit embeddings as a new row and return it; BudgetExceeded when the table is full."""
         self.check_room()
         self.rows += 1
         self.set_row(self.rows - 1, units)
@@ -154,11 +155,11 @@ class Classifier:
         self.rows -= 1
 
     def head_step(self, pool: NDArray[np.int32], target: int) -> HeadStep:
-        """Leave the gradient of the cross-entropy against row `target` in `self.gradient` (int32 [H], largest magnitude 2^15)."""
+        """Leave the gradient of the loss against row `target` in `self.gradient` (int32 [H], at most 2^15)."""
         result = np.empty(3, np.int64)
         head_gradient(
-            pool, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14, EXP2_Q15, self._log_q16,
-            self._weights, self.gradient, result,
+            pool, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14, EXP2_Q15,
+            self._log_q16, self._weights, self.gradient, result,
         )  # fmt: skip
         return HeadStep(int(result[0]), int(result[1]), int(result[2]))
 

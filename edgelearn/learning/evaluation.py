@@ -1,6 +1,7 @@
 """The protocols that measure a model: base accuracy, and few-shot learning of words and speakers it has never heard.
 
-Everything runs on the device model itself, in its budget: the same front end, end pointer, network and learner that a user has.
+Everything runs on the device model itself, in its budget: the same front end, end pointer, network and learner that a
+user has.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class ClipReader:
 def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:
     """Return a clip as a band-limited microphone in a live, noisy room hears it.
 
-    Fourth-order Butterworth 400-3000 Hz, a room of exponentially decaying noise (50 ms, direct path first), white noise at 12 dB SNR.
+    Fourth-order Butterworth 400-3000 Hz, a room of exponentially decaying noise (50 ms, direct path first), white noise
+    at 12 dB SNR.
     """
     from scipy.signal import butter, fftconvolve, sosfilt
 
@@ -72,7 +74,8 @@ def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:
     room[0] = 1.0
     signal = fftconvolve(signal, room)[: len(samples)]
     signal += rng.standard_normal(len(signal)) * np.sqrt((signal**2).mean()) * 10 ** (-12 / 20)
-    return np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
+    heard: NDArray[np.int16] = np.clip(np.rint(signal), -32768, 32767).astype(np.int16)
+    return heard
 
 
 def embed_all(device: VoiceDevice, utterances: Sequence[Frames]) -> tuple[Units, Counts]:
@@ -90,8 +93,8 @@ def base_accuracy(
 ) -> tuple[NDArray[np.bool_], Counts]:
     """Return which utterances are decided for their own row, against every base class and every taught word.
 
-    A taught word takes an utterance from the base classes as it does on the device: by the nearest cosine, and a score of at
-    least `open_set_q14`.
+    A taught word takes an utterance from the base classes as it does on the device: by the nearest cosine, and a score
+    of at least `open_set_q14`.
     """
     units, counts = embed_all(device, utterances)
     decided = [device.classifier.decide(unit.astype(np.int16), open_set_q14) for unit in units]
@@ -106,7 +109,11 @@ def base_clips(model: Model, clips: Sequence[ClipInfo], split: str) -> list[tupl
 
 @dataclass
 class Trial:
-    """One speaker, one draw of takes: closed-set accuracy, and hit rates at each share of false accepts (None: nothing to reject)."""
+    """One speaker, one draw of takes: closed-set accuracy, hit rates at shares of false accepts (None: no other words).
+
+    hit_auto, fa_auto: hit rate and share of false accepts at the model's own threshold; tests: takes tested; counts:
+    what learning cost.
+    """
 
     closed: float
     hits: dict[float, float | None]
@@ -157,9 +164,9 @@ def speaker_sets(
     least_takes: int,
     datasets: Sequence[str],
 ) -> Iterator[SpeakerSet]:
-    """Yield the speakers that the base model was not trained on and that said every novel word of theirs more than `least_takes` times.
+    """Yield the speakers unknown to the base model, with their novel words of more than `least_takes` takes.
 
-    novel: `dataset:word` keys.
+    novel: `dataset:word` keys.  A speaker without such a word is left out.
     """
     trained = {label.split(":")[0] for label in model.labels}
     for dataset in datasets:
@@ -240,7 +247,7 @@ def _rivals(device: VoiceDevice, units: Units) -> NDArray[np.float64]:
 def bootstrap_interval(
     by_speaker: Sequence[float], seed: int, weights: Sequence[int] | None = None, draws: int = 2000
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the mean over speakers (weighted by their clips where given), by resampling speakers."""
+    """Return the 95 % interval of the (weighted) mean over speakers, from the percentiles of resampled speakers."""
     values = np.asarray(by_speaker, np.float64)
     share = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     pick = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
@@ -250,7 +257,7 @@ def bootstrap_interval(
 
 
 def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.int64]) -> float:
-    """Return the base accuracy of the model's float twin: float64 states, gates and deltas with the same weights and thresholds."""
+    """Return the base accuracy of the model's float twin: the same weights and thresholds, all else in float64."""
     layers = [
         dequantise_layer(model.params, k, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13)
         for k, layer in enumerate(model.network.layers)

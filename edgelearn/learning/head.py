@@ -1,7 +1,7 @@
 """The arithmetic of the classifier, in integers: unit embeddings, cosines, softmax, and the gradient that enters BPTT.
 
-Formats: pool int32 is the sum of h (Q13) over an utterance; u int16 is the unit embedding in Q14; a prototype is an int8 vector with
-its Euclidean norm in Q8; a cosine is Q14.  The loss is the cross-entropy of 16 x cosine.
+Formats: pool int32 is the sum of h (Q13) over an utterance; u int16 is the unit embedding in Q14; a prototype is an
+int8 vector with its Euclidean norm in Q8; a cosine is Q14.  The loss is the cross-entropy of 16 x cosine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LN_2_Q14 = 11357
 
 
 @kernel
-def isqrt(value: int) -> int:
+def isqrt(value: Any) -> Any:
     """Return the integer square root of a non-negative int64 below 2^62, rounded down."""
     rest = np.int64(value)
     root = np.int64(0)
@@ -42,11 +42,11 @@ def isqrt(value: int) -> int:
 
 
 @kernel
-def unit_embedding(pool: Any, u: Any) -> int:
-    """Write the unit vector of pool (int32 [H]) to u (int16 [H], Q14) and return the length of pool.
+def unit_embedding(pool: Any, u: Any) -> Any:
+    """Write the unit vector of pool (int32 [H]) to u (int16 [H], Q14) and return the length of pool, rounded down.
 
-    |pool| <= 2^31 in every component and H <= 512 keep the sum of squares below 2^62 for |pool| < 2^26, that is for
-    utterances of up to 8192 frames (h is Q13, |h| <= 1).
+    With H <= 512 and |pool_j| <= 2^26, that is for up to 8192 frames (|h| <= 2^13), the sum of squares is at most 2^61.
+    No component is longer than the length, rounded down or not, so |u_j| <= 2^14.
     """
     total = np.int64(0)
     for j in range(pool.shape[0]):
@@ -58,8 +58,11 @@ def unit_embedding(pool: Any, u: Any) -> int:
 
 
 @kernel
-def quantise_prototype(vector: Any, row: Any) -> int:
-    """Write vector (int64 [H], any scale) to row (int8 [H], largest magnitude 127) and return the row's norm in Q8."""
+def quantise_prototype(vector: Any, row: Any) -> Any:
+    """Write vector (int64 [H], |v| < 2^55) to row (int8 [H], largest magnitude 127) and return the row's norm in Q8.
+
+    No norm is 0, so that a row of zeros has the cosine 0 to everything.
+    """
     peak = np.int64(1)
     for j in range(vector.shape[0]):
         peak = max(peak, abs(np.int64(vector[j])))
@@ -86,7 +89,7 @@ def cosines(u: Any, rows: Any, norms_q8: Any, count: int, out: Any) -> None:
 
 
 @kernel
-def exp_neg_q15(x_q10: int, exp2_q15: Any) -> int:
+def exp_neg_q15(x_q10: Any, exp2_q15: Any) -> Any:
     """Return exp(-x) in Q15 for x >= 0 in Q10 (error below 2 of 32768)."""
     power_q16 = (np.int64(x_q10) * _LOG2_E_Q14) >> 8
     whole = power_q16 >> 16
@@ -101,13 +104,14 @@ def exp_neg_q15(x_q10: int, exp2_q15: Any) -> int:
 
 @kernel
 def head_gradient(
-    pool: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any, exp2_q15: Any, log_q16: Any,
-    weights: Any, grad: Any, result: Any,
+    pool: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any, exp2_q15: Any,
+    log_q16: Any, weights: Any, grad: Any, result: Any,
 ) -> None:  # fmt: skip
-    """Cross-entropy of softmax(16 cos) against row `target`, and its gradient with respect to every h[t] of the utterance.
+    """Cross-entropy of softmax(16 cos) against row `target`, and its gradient with respect to every h[t].
 
     grad int32 [H] is the direction with its largest magnitude at 2^15; result int64 [3] takes the loss (nats, Q10), the
-    magnitude that 2^15 stands for (Q23, before 16 / |pool|) and |pool|.  cos_q14, weights int32 [R] and u int16 [H] are scratch.
+    magnitude that 2^15 stands for (Q23, before 16 / |pool|) and |pool|.  cos_q14, weights int32 [R] and u int16 [H] are
+    scratch.
     """
     hidden = pool.shape[0]
     length = unit_embedding(pool, u)
@@ -135,7 +139,7 @@ def head_gradient(
         if weight != 0:
             row = rows[k]
             for j in range(hidden):
-                # |w / |p|| sums to at most 2 over the rows and |p_j| <= |p|: below 2^24
+                # |w| sums to at most 2 over the rows and |p_j| <= |p|: at most 2^24, and 127 a row for rounding down
                 grad[j] = np.int32(grad[j] + weight * np.int32(row[j]))
     for j in range(hidden):
         along += np.int64(grad[j]) * np.int64(u[j])

@@ -1,6 +1,7 @@
-"""Learning words on the device: sparse BPTT on takes and rehearsal, one utterance at a time, the weights changed in place.
+"""Learning words on the device: sparse BPTT on takes and rehearsal, one utterance at a time, weights changed in place.
 
-`Learner.teach` is a generator that stops after every gradient step, so that whoever drives it can go on listening between two steps.
+`Learner.teach` is a generator that stops after every gradient step, so that whoever drives it can go on listening
+between two steps.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 class LearnerConfig:
     """How a word is learned.
 
-    steps: gradient steps, takes and rehearsal in turn; rate_q16: learning rate, Q16; max_old_loss: share of the old words' exemplars
-    that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean of the others; seed: of the
-    order of examples and of the rounding.
+    steps: gradient steps, takes and rehearsal in turn; rate_q16: learning rate, Q16; max_old_loss: share of the old
+    words' exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean of
+    the others; seed: of the order of examples and of the rounding.
     """
 
     steps: int = 40
@@ -43,7 +44,7 @@ class LearnerConfig:
 
 @dataclass
 class TeachReport:
-    """What learning did: losses (nats) of the steps, operation counts, frames beyond the tape, old words' accuracy before and after."""
+    """What learning did: operation counts, losses (nats) of the steps, frames beyond the tape, old words' accuracy."""
 
     counts: Counts = field(default_factory=Counts)
     losses: list[float] = field(default_factory=list)
@@ -53,15 +54,15 @@ class TeachReport:
 
     @property
     def updates(self) -> int:
-        """Gradient steps that changed the weights."""
+        """Gradient steps taken."""
         return len(self.losses)
 
 
 def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, int]:
     """Return (mult, shift) for `Network.update`: the learning rate in the units of this step's normalised gradient.
 
-    The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23 and |S| in Q13,
-    and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-18).
+    The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23 and
+    |S| in Q13, and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-18), of the integers m and |S|.
     """
     mult = ((rate_q16 * LOGIT_SCALE * step.magnitude_q23) << 12) // max(1, step.length)
     shift = 46 - weight_shift
@@ -72,11 +73,11 @@ def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, in
 
 
 class Learner:
-    """Owns nothing but working buffers in the arena: network, table and rehearsal memory are the listening device's own."""
+    """Owns nothing but working buffers in the arena: network, table and memory are the listening device's own."""
 
     def __init__(
-        self, network: Network, classifier: Classifier, memory: RehearsalMemory, state: State, tape: Tape, gradients: Gradients,
-        longest: int, arena: Arena, name: str = "learning",
+        self, network: Network, classifier: Classifier, memory: RehearsalMemory, state: State, tape: Tape,
+        gradients: Gradients, longest: int, arena: Arena, name: str = "learning",
     ) -> None:  # fmt: skip
         self._network = network
         self._classifier = classifier
@@ -112,7 +113,7 @@ class Learner:
                 )
 
     def old_accuracy(self, below_row: int) -> float:
-        """Return the share of the exemplars of rows under `below_row` that are nearest to their own row; 1 where there are none."""
+        """Return the share of exemplars of rows under `below_row` that are nearest to their own row; 1 of none."""
         right = total = 0
         for record in self._memory.exemplars():
             if record.row < below_row:
@@ -131,9 +132,9 @@ class Learner:
     def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
         """Learn the word at `row`, enrolled before: yields the running report after every step.
 
-        Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words stand still, and
-        their exemplars are what holds the weights to them.  Raises LearningRejected, after the last step, if the old words lost more
-        than `max_old_loss`; whoever keeps the model undoes the update then.
+        Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words
+        stand still, and their exemplars are what holds the weights to them.  Raises LearningRejected, after the last
+        step, if the old words lost more than `max_old_loss`; whoever keeps the model undoes the update then.
         """
         report = TeachReport(old_before=self.old_accuracy(row))
         rng = np.random.default_rng(config.seed)
@@ -153,8 +154,9 @@ class Learner:
         self._follow(row, report)
         report.old_after = self.old_accuracy(row)
         if report.old_before - report.old_after > config.max_old_loss:
+            lost = 100 * (report.old_before - report.old_after)
             raise LearningRejected(
-                f"learning would cost the old words {100 * (report.old_before - report.old_after):.1f} % of their exemplars "
+                f"learning would cost the old words {lost:.1f} % of their exemplars "
                 f"(limit {100 * config.max_old_loss:g} %): undone",
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
@@ -168,7 +170,7 @@ class Learner:
         return counts
 
     def rehearse(self, steps: int) -> Counts:
-        """Return the counts of `steps` gradient steps at rate 0 on the rehearsal memory: all of the work and none of the change."""
+        """Return the counts of `steps` gradient steps at rate 0 on the rehearsal memory: all the work and no change."""
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
         records = self._memory.exemplars()

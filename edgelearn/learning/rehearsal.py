@@ -1,8 +1,9 @@
-"""The rehearsal memory: examples of every word, bounded in bytes, kept as the delta stream that the network itself would see.
+"""The rehearsal memory: examples of every word, bounded in bytes, kept as the delta stream that the network would see.
 
-The first layer only ever sees the transmitted values x^, so an utterance is stored as, for each frame, a bit mask of the active bands and
-their new values (int8).  Replaying it drives the network through exactly the same states as the features it was made from, at the
-occupancy of the input instead of its full size; at the shipped threshold that is about a third.
+The first layer only ever sees the transmitted values x^, so an utterance is stored as, for each frame, a bit mask of
+the active bands and their new values (int8).  Replaying it drives the network through exactly the same states as the
+features it was made from, at the occupancy of the input instead of its full size; at the shipped threshold that is
+about a third.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.errors import BudgetExceeded
+from edgelearn.errors import BudgetExceeded, ModelFileError
 from edgelearn.jit import kernel
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian)
 
 @kernel
 def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> int:
-    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8) and return the bytes written, -1 if out is too small.
+    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8), return their bytes (-1: out is too small).
 
     hat int8 [N] is scratch; activity is that of the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
     """
@@ -69,6 +70,32 @@ def decode_deltas(data: Any, count: int, frames: Any) -> None:
                 frames[t, b] = frames[t - 1, b]
             else:
                 frames[t, b] = 0
+
+
+@kernel
+def whole_records(records: Any, bands: int) -> bool:
+    """Return whether `records` (uint8) is a sequence of records as `encode_deltas` makes them, headers included."""
+    mask_bytes = (bands + 7) // 8
+    at = 0
+    while at < records.shape[0]:
+        if at + HEADER_BYTES > records.shape[0]:
+            return False
+        end = at + np.int64(records[at + 2]) + (np.int64(records[at + 3]) << 8)
+        frames = records[at + 1]
+        at += HEADER_BYTES
+        if end > records.shape[0]:
+            return False
+        for _ in range(frames):
+            mask_at = at
+            at += mask_bytes
+            if at > end:
+                return False
+            for b in range(bands):
+                if (records[mask_at + b // 8] >> (b % 8)) & 1:
+                    at += 1
+        if at != end:
+            return False
+    return True
 
 
 class Exemplar(NamedTuple):
@@ -116,14 +143,19 @@ class RehearsalMemory:
         return found
 
     def decode(self, exemplar: Exemplar, frames: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Write the transmitted values of a record into `frames` (int8 Q6, [>= its frames, bands]) and return that part of it."""
+        """Write the transmitted values of a record into `frames` (int8 Q6, [>= its frames, bands]) and return them.
+
+        Raises ModelFileError for a record of more frames than that.
+        """
+        if exemplar.frames > len(frames):
+            raise ModelFileError(f"an utterance of {exemplar.frames} frames in a model for {len(frames)} frames")
         decode_deltas(self._bytes[exemplar.offset + HEADER_BYTES :], exemplar.frames, frames)
         return frames[: exemplar.frames]
 
     def add(self, row: int, frames: NDArray[np.int8]) -> None:
-        """Store an utterance (int8 Q6, [T <= 255, bands]) of the word at `row`, dropping records of the best represented words.
+        """Store an utterance (int8 Q6, [T, bands], of which 255 frames) of the word at `row` (0..255).
 
-        Raises BudgetExceeded if the memory cannot hold it even so.
+        Records of the best represented words are dropped for it; raises BudgetExceeded if it does not fit even so.
         """
         while True:
             free = self._bytes[self.used_bytes + HEADER_BYTES :]
@@ -141,7 +173,7 @@ class RehearsalMemory:
         self._used[0] += total
 
     def _drop_one(self, newcomer: int) -> None:
-        """Drop the oldest record of the word that has the most; among equals the lowest row, so that base words give way to taught ones."""
+        """Drop the oldest record of the word that has the most; of equals the lowest row, so that taught words stay."""
         records = self.exemplars()
         if not records:
             raise BudgetExceeded(
@@ -171,11 +203,16 @@ class RehearsalMemory:
         return packed
 
     def unpack(self, records: NDArray[np.uint8]) -> None:
-        """Take over the records of a model file; raises BudgetExceeded if they need more than the capacity."""
+        """Take over the records of a model file.
+
+        Raises BudgetExceeded if they need more than the capacity, ModelFileError if they are not whole records.
+        """
         if len(records) > self.capacity_bytes:
             raise BudgetExceeded(
                 "rehearsal.records", len(records), self.capacity_bytes, self.capacity_bytes,
                 "give the device a larger budget, or remove words from the model",
             )  # fmt: skip
+        if not whole_records(records, len(self._hat)):
+            raise ModelFileError("the rehearsal memory is not made of whole records", "go back with `edgelearn undo`")
         self._bytes[: len(records)] = records
         self._used[0] = len(records)

@@ -43,7 +43,7 @@ def check_length(frames: int, longest: int, name: str) -> None:
 def take_from_clip(
     samples: NDArray[np.int16], frontend: Frontend, endpoint: EndpointConfig, name: str
 ) -> NDArray[np.int8]:
-    """Return the frames (int8 Q6, [T, bands]) of the one word in a recording; raises TakeRejected if it holds none that will do."""
+    """Return the frames (int8 Q6, [T, bands]) of the word in a recording; TakeRejected if none of it will do."""
     check_samples(samples, name)
     frontend.reset()
     frames = frontend.push(samples)

@@ -1,4 +1,4 @@
-"""What happens to a word between a mouth and a microphone, drawn from a seeded generator: speed, room, colour, noise, gain."""
+"""What happens to a word between mouth and microphone, from a seeded generator: speed, room, colour, noise, gain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ SAMPLE_RATE_HZ = 16000
 def change_speed(signal: Samples, factor: float) -> Samples:
     """Return `signal` played `factor` times as fast (pitch moves along), by linear interpolation."""
     count = int(len(signal) / factor)
-    return np.interp(np.arange(count) * factor, np.arange(len(signal)), signal).astype(np.float32)
+    changed: Samples = np.interp(np.arange(count) * factor, np.arange(len(signal)), signal).astype(np.float32)
+    return changed
 
 
 def in_room(signal: Samples, rng: np.random.Generator) -> Samples:
@@ -25,7 +26,8 @@ def in_room(signal: Samples, rng: np.random.Generator) -> Samples:
     tail = rng.standard_normal(length) * np.exp(-np.arange(length) / tau)
     tail *= rng.uniform(0.3, 1.1) / np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
-    return fftconvolve(signal, tail)[: len(signal)].astype(np.float32)
+    heard: Samples = fftconvolve(signal, tail)[: len(signal)].astype(np.float32)
+    return heard
 
 
 def through_microphone(signal: Samples, rng: np.random.Generator) -> Samples:
@@ -36,7 +38,7 @@ def through_microphone(signal: Samples, rng: np.random.Generator) -> Samples:
 
 
 def with_noise(signal: Samples, noises: Sequence[Samples], rng: np.random.Generator, snr_db: float) -> Samples:
-    """Return `signal` with a random stretch of a recorded noise (or of white noise) at `snr_db` over the speech's power."""
+    """Return `signal` with a random stretch of a recorded noise (or of white noise) `snr_db` below its speech."""
     kind = int(rng.integers(len(noises) + 1))
     if kind == len(noises):
         noise = rng.standard_normal(len(signal)).astype(np.float32)
@@ -61,4 +63,23 @@ def augment(signal: Samples, noises: Sequence[Samples], rng: np.random.Generator
         signal = with_noise(signal, noises, rng, rng.uniform(3, 30))
     peak = float(np.abs(signal).max()) + 1e-9
     gain = min(10 ** (rng.uniform(-14, 8) / 20), 32000 / peak)
-    return np.rint(signal * gain).astype(np.int16)
+    version: NDArray[np.int16] = np.rint(signal * gain).astype(np.int16)
+    return version
+
+
+def other_voice(frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
+    """Return feature frames (int8 Q6, [T, bands]) with formants moved by up to 1.6 bands and the spectrum tilted by 6 dB.
+
+    Vocal tract length perturbation on the mel axis, apart from the tempo that `change_speed` moves along with the pitch.
+    """
+    bands = frames.shape[1]
+    at = np.arange(bands, dtype=np.float64)
+    moved = at + rng.uniform(-1.6, 1.6) * np.sin(np.pi * np.clip(at / bands, 0.1, 0.9))
+    source = np.clip(moved, 0, bands - 1)
+    low = np.floor(source).astype(np.int64)
+    share = source - low
+    high = np.minimum(low + 1, bands - 1)
+    warped = frames[:, low] * (1 - share) + frames[:, high] * share
+    tilt = rng.uniform(-11, 11) * (at / (bands - 1) - 0.5)
+    voice: NDArray[np.int8] = np.clip(np.rint(warped + tilt), -128, 127).astype(np.int8)
+    return voice

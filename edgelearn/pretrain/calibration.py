@@ -23,8 +23,9 @@ SHOTS = 5
 def calibrate(model: Model, clips: Sequence[ClipInfo]) -> Model:
     """Return the model with thresholds at which 1 % of the val speakers' other words are accepted.
 
-    The threshold of a taught word comes from novel words enrolled with five takes against everything else their speakers say; that of
-    the shipped words from val clips of all other words.  Where the data has neither, the threshold stays 0.
+    The threshold of a taught word comes from novel words enrolled with five takes against everything else their
+    speakers say; that of the shipped words from val clips of all other words.  Where the data has neither, the
+    threshold is 0.
     """
     read = ClipReader(model)
     device = VoiceDevice(model)

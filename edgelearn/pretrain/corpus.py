@@ -1,12 +1,12 @@
 """The clips a base model is trained on, and seeded epochs of augmented feature frames made from them.
 
-Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others: the more
-kinds of sound the embedding must tell apart, the better it tells words that it has never heard.
+Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others:
+the more kinds of sound the embedding must tell apart, the better it tells words that it has never heard.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,13 @@ from edgelearn.audio.endpoint import EndpointConfig, find_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.arena import Arena
-from edgelearn.pretrain.augment import Samples, augment
+from edgelearn.pretrain.augment import Samples, augment, other_voice
 
 SPEECH = ("speech_commands", "arabic_speech_commands", "dspspeech20")
-FRAMES = 64
+FRAMES = 80
+WIDER_SHARE = 0.3
+WIDER_FRAMES = 16
+LEAST_CLIPS_TO_JOIN = 40
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,15 @@ class Epoch:
 
 
 def trained_clips(clips: Sequence[ClipInfo]) -> list[ClipInfo]:
-    """Return the clips that train a base model: train splits, without the words that are kept for learning on the device."""
+    """Return the clips that train a base model: train splits, without the words kept for learning on the device."""
     return [c for c in clips if c.dataset in SPEECH and c.split == "train" and not c.novel]
+
+
+def joinable_pairs(clips: Sequence[ClipInfo]) -> int:
+    """Return how many ordered pairs of words there are to join: of one data set, with enough clips of both."""
+    count = Counter((c.dataset, c.word) for c in clips)
+    words = Counter(dataset for (dataset, _), clips_of_it in count.items() if clips_of_it >= LEAST_CLIPS_TO_JOIN)
+    return sum(n * (n - 1) for n in words.values())
 
 
 class FeatureMaker:
@@ -53,12 +63,20 @@ class FeatureMaker:
         return self._frontend.push(samples)
 
     def utterance(self, samples: NDArray[np.int16], rng: np.random.Generator | None = None) -> NDArray[np.int8]:
-        """Return the frames of the word in a clip; with `rng` its ends are moved by up to three frames."""
+        """Return the frames of the word in a clip; with `rng` its ends are moved and it is in another voice."""
         frames = self.frames(samples)
         start, stop, found = find_utterance(frames, self.endpoint)
         if rng is not None and found:
-            start = max(0, start + int(rng.integers(-3, 4)))
-            stop = min(len(frames), max(start + 8, stop + int(rng.integers(-3, 4))))
+            start += int(rng.integers(-4, 5))
+            stop += int(rng.integers(-4, 5))
+            # end pointers fail in noise: the network has to bear with too much of the clip as well
+            if rng.random() < WIDER_SHARE:
+                start -= int(rng.integers(WIDER_FRAMES))
+            if rng.random() < WIDER_SHARE:
+                stop += int(rng.integers(WIDER_FRAMES))
+            start = max(0, start)
+            stop = min(len(frames), max(start + 8, stop))
+            return other_voice(frames[start:stop], rng)
         return frames[start:stop]
 
 
@@ -86,13 +104,13 @@ class Corpus:
 
     def _choose_pairs(
         self, spoken: list[ClipInfo], halves: int, rng: np.random.Generator
-    ) -> list[tuple[list[tuple[int, int]]]]:
-        """Pick `halves` ordered pairs of words of one data set, each with its candidate clips, of one speaker where possible."""
+    ) -> list[list[tuple[int, int]]]:
+        """Pick `halves` ordered pairs of words of one data set, each as pairs of clips, of one speaker if possible."""
         by_word: dict[int, list[int]] = defaultdict(list)
         for n, word in enumerate(self.word_of):
             by_word[int(word)].append(n)
-        plenty = [w for w, members in by_word.items() if len(members) >= 40]
-        pairs: list[tuple[list[tuple[int, int]]]] = []
+        plenty = [w for w, members in by_word.items() if len(members) >= LEAST_CLIPS_TO_JOIN]
+        pairs: list[list[tuple[int, int]]] = []
         seen: set[tuple[int, int]] = set()
         while len(pairs) < halves:
             a, b = (int(w) for w in rng.choice(plenty, 2, replace=False))
@@ -105,12 +123,12 @@ class Corpus:
             same = [(m, n) for m in by_word[a] for n in second.get(spoken[m].speaker, [])]
             if len(same) < 8:
                 same += [(int(rng.choice(by_word[a])), int(rng.choice(by_word[b]))) for _ in range(24)]
-            pairs.append((same,))
+            pairs.append(same)
         return pairs
 
     def _half_word(self, pair: int, rng: np.random.Generator) -> Samples:
         """Join the first half of one clip's word to the second half of another's, with a 20 ms cross-fade."""
-        candidates = self._pairs[pair][0]
+        candidates = self._pairs[pair]
         first, second = candidates[int(rng.integers(len(candidates)))]
         a, b = self._spans[first], self._spans[second]
         fade = 320
@@ -128,7 +146,7 @@ class Corpus:
         return joined
 
     def epoch(self, number: int) -> Epoch:
-        """Make epoch `number`: every clip once (rare words up to six times), half of them backwards, 12 of each joined word."""
+        """Make epoch `number`: every clip (of rare words up to six times), half of them backwards, joined words."""
         rng = np.random.default_rng([self.seed, 2, number])
         count = np.bincount(self.word_of, minlength=len(self.words))
         jobs: list[tuple[int, int, int]] = []  # kind (0 forwards, 1 backwards, 2 joined), clip or pair, label

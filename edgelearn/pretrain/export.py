@@ -20,7 +20,7 @@ VOCABULARY_DATASET = "speech_commands"
 
 
 def fixed_point(weights: NDArray[np.float64], bias: NDArray[np.float64], weight_shift: int) -> dict[str, NDArray[Any]]:
-    """Return the parameters of a one-layer network (float weights [N+H, 4H], bias [4H]) as `Network.load` takes them."""
+    """Return a one-layer network (float weights [N+H, 4H], bias [4H]) as the parameters that `Network.load` takes."""
     hi, lo = split_master(np.rint(weights * 2.0 ** (weight_shift + 8)).astype(np.int64))
     return {
         "layer0.weights_hi": hi,
@@ -31,7 +31,8 @@ def fixed_point(weights: NDArray[np.float64], bias: NDArray[np.float64], weight_
 
 def unit_rows(classes: NDArray[np.float64]) -> NDArray[np.int8]:
     """Return class vectors [n, H] as int8 rows whose largest magnitude is 127."""
-    return np.rint(classes / np.abs(classes).max(axis=1, keepdims=True) * 127).astype(np.int8)
+    rows: NDArray[np.int8] = np.rint(classes / np.abs(classes).max(axis=1, keepdims=True) * 127).astype(np.int8)
+    return rows
 
 
 def choose_exemplars(

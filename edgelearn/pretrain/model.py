@@ -1,7 +1,8 @@
 """The Delta LSTM for batches in PyTorch, with the device's quantisation in the loop: what is trained is what runs.
 
-Forward and backward are written out (delta_lstm equations of Chen et al., AAAI 2024): the masks of the forward pass are those of the
-backward pass, so given the masks the gradient is exact, and no straight-through estimate is made for the thresholds.
+Forward and backward are written out (the delta LSTM of Chen et al., AAAI 2024): the masks of the forward pass are those
+of the backward pass, so given the masks the gradient is exact, and no straight-through estimate is made for the
+thresholds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DeltaLstmFunction(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, weights and bias; skipped columns are skipped here as well."""
         weights, deltas, gates, cells, squashed, masks = ctx.saved_tensors
         steps, batch, width = deltas.shape

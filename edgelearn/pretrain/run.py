@@ -17,7 +17,7 @@ from edgelearn.engine.network import LayerConfig
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
 from edgelearn.pretrain.calibration import calibrate
-from edgelearn.pretrain.corpus import FeatureMaker, trained_clips
+from edgelearn.pretrain.corpus import FeatureMaker, joinable_pairs, trained_clips
 from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
 from edgelearn.pretrain.model import BaseModel
 from edgelearn.pretrain.train import Recipe, Trained, arrays, train
@@ -28,9 +28,9 @@ EXEMPLARS_PER_WORD = 12
 
 
 def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Train a base model on the train split of `data`, calibrate it on the val split, write it to `out`; return its metrics.
+    """Train a base model on the train split of `data`, calibrate it on val, write it to `out`; return its metrics.
 
-    Raises UsageError if the data lacks the words of the vocabulary.
+    Raises UsageError if the data lacks the words of the vocabulary, or clips for the recipe.
     """
     clips = read_manifest(data)
     spoken = trained_clips(clips)
@@ -40,8 +40,13 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
         raise UsageError(
             f"{data} has no training clips of {', '.join(missing)}", "the base vocabulary is trained on speech_commands"
         )
+    if len(spoken) <= recipe.batch or joinable_pairs(spoken) < recipe.joined_words:
+        raise UsageError(
+            f"{data} has {len(spoken)} training clips, and {joinable_pairs(spoken)} pairs of words to join",
+            f"training needs more than {recipe.batch} clips and {recipe.joined_words} pairs",
+        )
     trained = train(data, recipe, len(labels), workers, progress)
-    model = export(trained.delta, recipe, labels, spoken, clips)
+    model = export(trained.delta, recipe, labels, spoken)
     metrics = measure(model, trained, clips)
     provenance = {
         "recipe": asdict(recipe),
@@ -55,14 +60,10 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
     return metrics | {"seconds": round(trained.seconds, 1), "open_set_q14": model.open_set_q14}
 
 
-def export(
-    network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[ClipInfo], clips: list[ClipInfo]
-) -> Model:
-    """Return the fixed-point model of a trained network, with exemplars of the vocabulary drawn from its training clips."""
-    layer = LayerConfig(
-        recipe.frontend.bands, recipe.hidden, recipe.weight_shift,
-        0 if not network.quantised else round(recipe.theta_x * 8192), 0 if not network.quantised else round(recipe.theta_h * 8192),
-    )  # fmt: skip
+def export(network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[ClipInfo]) -> Model:
+    """Return the fixed-point model of a trained network, with exemplars of the vocabulary from its training clips."""
+    thetas = (recipe.theta_x_q13, recipe.theta_h_q13) if network.quantised else (0, 0)
+    layer = LayerConfig(recipe.frontend.bands, recipe.hidden, recipe.weight_shift, *thetas)
     values = arrays(network, len(labels))
     maker = FeatureMaker(recipe.frontend, recipe.endpoint)
     rng = np.random.default_rng([recipe.seed, 4])
@@ -78,7 +79,7 @@ def export(
 
 
 def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, float]:
-    """Return base accuracies (percent) on the val and test clips: fixed point, its float twin, and the dense float companion."""
+    """Return base accuracies (%) on the val and test clips: fixed point, its float twin, the dense float companion."""
     read = ClipReader(model)
     device = VoiceDevice(model)
     metrics = {}

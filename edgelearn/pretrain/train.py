@@ -1,6 +1,7 @@
 """The training run: float epochs first, then epochs with the device's int8 weights and delta thresholds in the loop.
 
-From the end of the float epochs a second, float network goes on with the same epochs: it is what the fixed-point one is compared with.
+From the end of the float epochs a second, float network goes on with the same epochs: it is what the fixed-point one
+is compared with.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,30 +29,30 @@ from edgelearn.pretrain.model import BaseModel
 
 LOGIT_SCALE = 16.0
 WARM_UP_STEPS = 100
+WORDS_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that a base model depends on besides the data.
 
-    theta_x, theta_h: delta thresholds in units of x (Q6 features) and h; joined_words: classes made of halves of two words;
-    passes: epochs made of each augmented version of the data, as making one takes longer than training on it.
+    theta_x_q13, theta_h_q13: delta thresholds; joined_words: classes made of halves of two words; passes: epochs made of each augmented version of the data, as making one takes longer than training on it.
     """
 
     seed: int = 1
     hidden: int = 128
     weight_shift: int = 6
-    theta_x: float = 0.3
-    theta_h: float = 0.12
-    float_epochs: int = 80
-    delta_epochs: int = 24
+    theta_x_q13: int = 2048
+    theta_h_q13: int = 820
+    float_epochs: int = 72
+    delta_epochs: int = 32
     passes: int = 2
     batch: int = 128
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
     joined_words: int = 300
-    frontend: FrontendConfig = FrontendConfig()
-    endpoint: EndpointConfig = EndpointConfig()
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
 
 _worker_corpus: Corpus | None = None
@@ -82,30 +83,49 @@ def epochs(data: Path, recipe: Recipe, count: int, workers: int) -> Iterator[Epo
             yield pool.submit(_make_epoch, number).result()
 
 
-class Trainer:
-    """One network in training, over `total` batches, with a cosine schedule from `rate` to 0."""
+def batches_by_length(
+    lengths: NDArray[np.int64], batch: int, rng: np.random.Generator, pool: int = 16
+) -> list[NDArray[np.int64]]:
+    """Return whole batches in random order, each of utterances of like length: sorted in random pools of `pool` batches."""
+    order = rng.permutation(len(lengths))
+    batches = []
+    for at in range(0, len(order), pool * batch):
+        part = order[at : at + pool * batch]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[k : k + batch] for k in range(0, len(part) - batch + 1, batch)]
+    return [batches[k] for k in rng.permutation(len(batches))]
 
-    def __init__(self, model: BaseModel, rate: float, total: int) -> None:
+
+class Trainer:
+    """One network in training, over `total` batches, with a cosine schedule from `rate` to 0; its first classes are words."""
+
+    def __init__(self, model: BaseModel, words: int, rate: float, total: int) -> None:
         self.model = model
+        self._words = words
         self._rate = rate
         self._total = total
         self._done = 0
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
 
     def run(self, epoch: Epoch, batch: int, seed: list[int]) -> tuple[float, float]:
-        """Train on an epoch in a seeded order, a random block of bands masked in half of the batches; return loss and accuracy."""
+        """Train on an epoch in a seeded order, some bands masked in half of the batches; return loss and accuracy."""
         rng = np.random.default_rng(seed)
         features, lengths, labels = (torch.from_numpy(a) for a in (epoch.features, epoch.lengths, epoch.labels))
-        order = rng.permutation(len(labels))
         losses, hits = [], []
-        for at in range(0, len(order) - batch, batch):
-            pick = torch.from_numpy(order[at : at + batch])
+        for members in batches_by_length(epoch.lengths, batch, rng):
+            pick = torch.from_numpy(members)
             x = features[pick, : int(lengths[pick].max())].clone()
             if rng.random() < 0.5:
                 band = int(rng.integers(x.shape[2] - 3))
                 x[:, :, band : band + int(rng.integers(1, 5))] = 0
             scores = self.model.scores(self.model.embed(x, lengths[pick]))
             loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * scores, labels[pick])
+            # the words are also decided among themselves, without the classes that are there to train the embedding
+            spoken = labels[pick] < self._words
+            among_words = torch.nn.functional.cross_entropy(
+                LOGIT_SCALE * scores[spoken][:, : self._words], labels[pick][spoken], reduction="sum"
+            )
+            loss = loss + WORDS_WEIGHT * among_words / len(pick)
             self._step(loss)
             losses.append(loss.item())
             hits.append((scores.argmax(1) == labels[pick]).float().mean().item())
@@ -117,7 +137,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
         self.model.clip()
@@ -134,7 +154,7 @@ class Trained:
 
 
 def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callable[[str], None]) -> Trained:
-    """Run the recipe; the same seed, package versions and one thread give the same weights, however many workers make the data."""
+    """Run the recipe; the same seed and package versions give the same weights, however many workers make the data."""
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     started = time.monotonic()
@@ -146,11 +166,11 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     for number, epoch in enumerate(epochs(data, recipe, total, workers)):
         batches = len(epoch.labels) // recipe.batch
         if trainer is None:
-            trainer = Trainer(model, recipe.rate, batches * recipe.float_epochs)
+            trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs)
         if number == recipe.float_epochs:
-            companion = Trainer(copy.deepcopy(model), recipe.delta_rate, batches * recipe.delta_epochs)
-            model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x, recipe.theta_h
-            trainer = Trainer(model, recipe.delta_rate, batches * recipe.delta_epochs)
+            companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, batches * recipe.delta_epochs)
+            model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x_q13 / 8192, recipe.theta_h_q13 / 8192
+            trainer = Trainer(model, words, recipe.delta_rate, batches * recipe.delta_epochs)
         loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
         line = f"epoch {number + 1}/{total}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %"
         if companion is not None:

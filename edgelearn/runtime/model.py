@@ -1,12 +1,10 @@
-"""What a model file of edgelearn means: features, network, prototypes, words, rehearsal memory, and where all of it came from."""
+"""What a model file of edgelearn means: features, network, prototypes, words, exemplars, and where it all came from."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +13,12 @@ from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import ModelFileError, UsageError
-from edgelearn.store.model_file import ModelFile, read_model, write_model
+from edgelearn.store.model_file import ModelFile, previous_path, read_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
+START_ANEW = "restore it with `edgelearn undo`, or start anew"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Model:
-    """Everything a device starts from; arrays are int8 / int32 / uint8 in the formats of the engine and of the learning room.
+    """Everything a device starts from; arrays are in the formats of the engine and of the learning room.
 
-    labels: `dataset:word` of each base row; params: `Network.params`; prototypes int8 [rows, H]; rehearsal uint8 records;
-    provenance: how the base was made; history: one line for each change since.
+    labels: `dataset:word` of each base row; params: `Network.params`; prototypes int8 [rows, H]; rehearsal: records,
+    uint8; provenance: how the base was made; history: one line for each change since; generation: that of the file
+    it was read from, None for a model that was not.
     """
 
     frontend: FrontendConfig
@@ -52,6 +54,7 @@ class Model:
     open_set_q14: int
     provenance: dict[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+    generation: int | None = None
 
     def word(self, name: str) -> Word:
         """Return the word called `name`; raises UsageError with what there is."""
@@ -91,11 +94,11 @@ class Model:
         m = file.manifest
         try:
             model = cls(
-                frontend=FrontendConfig(**m["frontend"]),
-                endpoint=EndpointConfig(**m["endpoint"]),
-                network=NetworkConfig(tuple(LayerConfig(**layer) for layer in m["layers"])),
-                labels=tuple(m["labels"]),
-                words=tuple(Word(**word) for word in m["words"]),
+                frontend=_parsed(FrontendConfig, m["frontend"]),
+                endpoint=_parsed(EndpointConfig, m["endpoint"]),
+                network=NetworkConfig(tuple(_parsed(LayerConfig, layer) for layer in m["layers"])),
+                labels=tuple(map(str, m["labels"])),
+                words=tuple(_parsed(Word, word) for word in m["words"]),
                 params={
                     key.removeprefix("network."): array
                     for key, array in file.arrays.items()
@@ -104,26 +107,48 @@ class Model:
                 prototypes=file.arrays["prototypes"],
                 rehearsal=file.arrays["rehearsal"],
                 open_set_q14=int(m["open_set_q14"]),
-                provenance=m["provenance"],
-                history=tuple(m["history"]),
+                provenance=dict(m["provenance"]),
+                history=tuple(map(str, m["history"])),
+                generation=m.get("generation"),
             )
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise ModelFileError(
-                f"{path} is not a complete model: {error}", "restore it with `edgelearn undo`, or start anew"
-            ) from None
-        if m["frontend_digest"] != model.frontend.digest or model.frontend.bands != model.network.inputs:
+            digest = str(m["frontend_digest"])
+        except KeyError as error:
+            raise ModelFileError(f"{path} is not a complete model: it has no {error.args[0]}", START_ANEW) from None
+        except (TypeError, ValueError, UsageError) as error:
+            raise ModelFileError(f"{path} is not a complete model: {error}", START_ANEW) from None
+        model._check(digest, path)
+        return model
+
+    def _check(self, digest: str, path: Path) -> None:
+        """Raise ModelFileError for parts that do not belong together."""
+        if digest != self.frontend.digest or self.frontend.bands != self.network.inputs:
             raise ModelFileError(
                 f"{path}: its features are not those its network was trained on", "start from the shipped model"
             )
-        rows = {word.row for word in model.words}
         if (
-            model.prototypes.ndim != 2
-            or (rows
-            and max(rows) >= len(model.prototypes))
-            or len(model.labels) > len(model.prototypes)
+            self.prototypes.dtype != np.int8
+            or self.prototypes.shape[1:] != (self.network.hidden,)
+            or self.rehearsal.dtype != np.uint8
+            or self.rehearsal.ndim != 1
         ):
-            raise ModelFileError(f"{path}: a word has no prototype", "restore it with `edgelearn undo`, or start anew")
-        return model
+            raise ModelFileError(f"{path}: its prototypes or its exemplars are not those of its network", START_ANEW)
+        rows = len(self.prototypes)
+        if len(self.labels) > rows or any(not 0 <= word.row < rows for word in self.words):
+            raise ModelFileError(f"{path}: a word has no prototype", START_ANEW)
+        if len({word.name for word in self.words}) < len(self.words):
+            raise ModelFileError(f"{path}: two words have the same name", START_ANEW)
+
+
+def _parsed(kind: type[T], table: dict[str, Any]) -> T:
+    """Return a frozen dataclass of plain numbers and texts; TypeError for a key or a value that it cannot have."""
+    if not isinstance(table, dict):
+        raise TypeError(f"{table!r:.40} is no {kind.__name__}")
+    plain: dict[object, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+    for item in fields(kind):  # type: ignore[arg-type]
+        value = table.get(item.name, item.default)
+        if not isinstance(value, plain[item.type]) or (isinstance(value, bool) and item.type != "bool"):
+            raise TypeError(f"{item.name} cannot be {value!r:.40}")
+    return kind(**table)
 
 
 def check_word_name(name: str) -> None:
@@ -139,19 +164,24 @@ def load_model(path: Path) -> Model:
 
 def open_user_model(path: Path) -> Model:
     """Read the user's model; where there is none yet, it starts as a copy of the shipped one."""
-    if not path.exists() and not path.is_symlink():
+    # a model that was lost can be brought back as long as nothing takes its place
+    if not path.exists() and not path.is_symlink() and not previous_path(path).exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(path.name + f".{os.getpid()}.new")
-            shutil.copyfile(BASE_MODEL, partial)
-            os.replace(partial, path)
+            write_model(path, read_model(BASE_MODEL), replaces=0)
         except OSError as error:
             raise ModelFileError(
-                f"cannot create {path}: {error.strerror}", "name a place that can be written with --model"
+                f"cannot create {path}: {error.strerror}", "name a place that can be written with EDGELEARN_MODEL"
             ) from None
+        except ModelFileError:
+            if not path.exists():  # else another process was first
+                raise
     return load_model(path)
 
 
-def save_model(path: Path, model: Model) -> None:
-    """Write a model file atomically; the one before it stays as the generation to go back to."""
-    write_model(path, model.to_file())
+def save_model(path: Path, model: Model) -> Model:
+    """Write a model file atomically and return the model as the generation that this is; the one before can be undone.
+
+    Raises ModelFileError if the file is no longer the one that the model was read from.
+    """
+    return replace(model, generation=write_model(path, model.to_file(), model.generation))

@@ -1,7 +1,8 @@
-"""Samples in, events out: front end, end pointer, Delta LSTM and decision, for any size of block and any source of sound.
+"""Samples in, events out: front end, end pointer, Delta LSTM and decision, for any block size and any source of sound.
 
-The network runs on the frames of an utterance only, from its zero state, in the order the end pointer commits them: silence costs a
-noise floor and nothing more, and an utterance in a stream drives the network through the same states as the clip cut out of it.
+The network runs on the frames of an utterance only, from its zero state, in the order the end pointer commits them:
+silence costs a noise floor and nothing more, and an utterance in a stream drives the network through the same states as
+the clip cut out of it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, Endpointer
+from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfig
 from edgelearn.audio.frontend import frontend_ops
+from edgelearn.device.arena import region_bytes
 from edgelearn.engine.counts import Counts
 
 if TYPE_CHECKING:
+    from edgelearn.audio.endpoint import Endpointer
     from edgelearn.audio.frontend import Frontend
     from edgelearn.device.arena import Arena
     from edgelearn.engine.network import Network, State
@@ -42,19 +45,23 @@ class Event:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of speech that ended: its first and last frame since the stream began, and its features (int8 Q6, [T, bands])."""
+    """A stretch of speech that ended: frames start <= t < stop since the stream began, features int8 Q6 [T, bands].
+
+    heard: the word that it was taken for, "" for none.
+    """
 
     start: int
     stop: int
     frames: NDArray[np.int8]
+    heard: str
 
 
 class Recognizer:
     """The listening half of a device; its buffers live in the arena."""
 
     def __init__(
-        self, frontend: Frontend, endpointer: Endpointer, network: Network, state: State, classifier: Classifier, arena: Arena,
-        name: str = "listening",
+        self, frontend: Frontend, endpointer: Endpointer, network: Network, state: State, classifier: Classifier,
+        arena: Arena, name: str = "listening",
     ) -> None:  # fmt: skip
         self._frontend = frontend
         self._endpointer = endpointer
@@ -62,7 +69,7 @@ class Recognizer:
         self._state = state
         self._classifier = classifier
         self._ring: NDArray[np.int8] = arena.alloc(
-            f"{name}.ring", (ring_frames(endpointer), network.config.inputs), np.int8
+            f"{name}.ring", (ring_frames(endpointer.config), network.config.inputs), np.int8
         )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frontend_ops = frontend_ops(frontend.config)
@@ -142,31 +149,39 @@ class Recognizer:
 
     def _decide(self, now: int) -> Event | None:
         self.counts += self._spoken_counts
-        hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz
+        word, score_q14 = self._best_word()
         if self.on_utterance is not None:
             at = np.arange(self._start, self._fed) % len(self._ring)
-            self.on_utterance(Utterance(self._start, self._fed, self._ring[at]))
-        if not self.words:
+            self.on_utterance(Utterance(self._start, self._fed, self._ring[at], word))
+        if not word or now - self._last_heard.get(word, -(1 << 60)) < self.refractory_frames:
             return None
-        rows = np.array([word.row for word in self.words], np.int64)
-        scores, best = self._classifier.scores(self._classifier.embed(self._pool), rows)
-        word = self.words[best]
-        if scores[best] < word.threshold_q14 - self.bias_q14:
-            return None
-        if now - self._last_heard.get(word.name, -(1 << 60)) < self.refractory_frames:
-            return None
-        self._last_heard[word.name] = now
+        self._last_heard[word] = now
+        hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz
         return Event(
-            word=word.name,
-            score=int(scores[best]) / 16384,
+            word=word,
+            score=score_q14 / 16384,
             start_s=round((self._start + self._endpointer.config.pre_frames) * hop_s, 3),
             end_s=round((self._last + 1) * hop_s, 3),
             latency_ms=round((now - self._last) * hop_s * 1000, 1),
             sparsity=round(self._spoken_counts.sparsity, 4),
         )
 
+    def _best_word(self) -> tuple[str, int]:
+        """Return the word of the vocabulary that the utterance is, with its score (Q14), or "" and 0."""
+        if not self.words:
+            return "", 0
+        rows = np.array([word.row for word in self.words], np.int64)
+        scores, best = self._classifier.scores(self._classifier.embed(self._pool), rows)
+        if scores[best] < self.words[best].threshold_q14 - self.bias_q14:
+            return "", 0
+        return self.words[best].name, int(scores[best])
 
-def ring_frames(endpointer: Endpointer) -> int:
+
+def ring_frames(config: EndpointConfig) -> int:
     """Return the frames that a ring must hold: the longest utterance with its context and its hang-over."""
-    config = endpointer.config
     return config.longest + config.lag_frames + config.post_frames
+
+
+def listening_bytes(endpoint: EndpointConfig, inputs: int, hidden: int) -> int:
+    """Return the arena bytes of a `Recognizer`: its ring of frames and its pool."""
+    return region_bytes((ring_frames(endpoint), inputs), np.int8) + region_bytes(hidden, np.int32)

@@ -1,4 +1,4 @@
-"""The demonstration as a stream: shipped recordings laid into quiet noise, a word taught on the way, and a check of what was heard."""
+"""The demonstration as a stream: shipped recordings laid into quiet noise, a word taught on the way, what was heard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.session import SAMPLE_RATE_HZ, Happening, Session, TakeHeard, Taught
+from edgelearn.runtime.session import SAMPLE_RATE_HZ, Happening, Session, Taught
 
 RECORDINGS = Path(__file__).parent.parent / "assets" / "demo"
 BLOCK = 800
@@ -50,7 +50,7 @@ class Performance:
 
 
 def script(folder: Path = RECORDINGS) -> list[Line]:
-    """Return the order of the recordings: base words and others, the takes, base words while learning runs, then everything."""
+    """Return the order of the recordings: base words and others, takes, base words while learning runs, then all."""
     with (folder / "recordings.csv").open(newline="", encoding="utf-8") as file:
         lines = [Line(folder / row["file"], row["word"], row["role"]) for row in csv.DictReader(file)]
     base = [line for line in lines if line.role == "base"]
@@ -62,7 +62,7 @@ def script(folder: Path = RECORDINGS) -> list[Line]:
 
 
 def perform(session: Session, seed: int, tell: Callable[[Line, Happening | None], None]) -> Performance:
-    """Play the script to a session in blocks of 50 ms; `tell` gets each recording with each thing that happened in it, or None."""
+    """Play the script in blocks of 50 ms; `tell` gets each recording with each thing that happened in it, or None."""
     rng = np.random.default_rng(seed)
     result = Performance()
     started = time.perf_counter()
@@ -77,8 +77,10 @@ def perform(session: Session, seed: int, tell: Callable[[Line, Happening | None]
         for at in range(0, len(sound), BLOCK):
             happened += session.push(sound[at : at + BLOCK])
         _judge(line, happened, learning, result)
-        for happening in happened or [None]:
+        for happening in happened:
             tell(line, happening)
+        if not happened:
+            tell(line, None)
     for happening in session.finish():
         if isinstance(happening, Taught):
             result.taught = happening
@@ -108,6 +110,3 @@ def _judge(line: Line, happened: list[Happening], learning: bool, result: Perfor
     for happening in happened:
         if isinstance(happening, Taught):
             result.taught = happening
-
-
-__all__ = ["Line", "Performance", "TakeHeard", "perform", "script"]

@@ -1,7 +1,8 @@
 """Listening and learning at the same time, on one stream: between two blocks of sound there is time for gradient steps.
 
-Everything runs in the caller's thread.  A block is pushed through the recognizer first; only then does learning get its slice, of a
-bounded number of steps, so that what is heard never waits for what is learned, and a recorded stream gives the same bits every time.
+Everything runs in the caller's thread.  A block is pushed through the recognizer first; only then does learning get its
+slice, of a bounded number of steps, so that what is heard never waits for what is learned, and a recorded stream gives
+the same bits every time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edgelearn.runtime.recognizer import Event, Utterance
 from edgelearn.runtime.voice import VoiceDevice
 
 SAMPLE_RATE_HZ = 16000
+REMEMBERED_SAMPLES = 3 * SAMPLE_RATE_HZ  # longer than any utterance, so that its sound can be judged when it ends
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ Happening = Event | TakeHeard | Taught
 
 
 class Session:
-    """One stream on one device.  `ask_for` makes the next utterances takes of a word; learning starts when there are enough."""
+    """One stream on one device; `ask_for` makes the next utterances takes of a word, and learning starts after them."""
 
     def __init__(self, device: VoiceDevice, config: LearnerConfig, steps_per_block: int = 2) -> None:
         self.device = device
@@ -56,22 +58,32 @@ class Session:
         self._recent: deque[tuple[int, NDArray[np.int16]]] = deque()
         self._word = ""
         self._wanted = 0
+        self._aside = False
         self._takes: list[NDArray[np.int8]] = []
         self._lesson: Iterator[TeachReport] | None = None
         self._report = TeachReport()
         self._seconds = 0.0
         self._heard: list[TakeHeard] = []
+        self._align()
 
     @property
     def busy(self) -> bool:
         """Whether takes are being collected or a word is being learned."""
         return self._wanted > 0 or self._lesson is not None
 
-    def ask_for(self, word: str, takes: int) -> None:
-        """Make the next `takes` utterances takes of `word`."""
+    def ask_for(self, word: str, takes: int, aside: bool = False) -> None:
+        """Make the next `takes` utterances takes of `word`.
+
+        aside: what is heard as a word of the vocabulary is reported as ever, and is no take.
+        """
         self.device.check_new_word(word)
-        self._word, self._wanted, self._takes = word, takes, []
+        self._word, self._wanted, self._takes, self._aside = word, takes, [], aside
         self.device.recognizer.on_utterance = self._on_utterance
+
+    def gap(self) -> None:
+        """Say that sound is missing here."""
+        self.device.recognizer.gap()
+        self._align()
 
     def push(self, samples: NDArray[np.int16]) -> list[Happening]:
         """Take a block of sound (int16, 16 kHz) and return what happened in it, words first.
@@ -79,9 +91,9 @@ class Session:
         Raises LearningRejected or another EdgelearnError of learning, after the device was put back as it was.
         """
         self._remember(samples)
-        listening_for_takes = self._wanted > 0
+        silent = self._wanted > 0 and not self._aside
         events = self.device.recognizer.push(samples)
-        happened: list[Happening] = [] if listening_for_takes else list(events)
+        happened: list[Happening] = [] if silent else list(events)
         happened += self._heard
         self._heard = []
         if self._lesson is not None:
@@ -95,17 +107,21 @@ class Session:
             happened += self._learn(self._steps_per_block)
         return happened
 
+    def _align(self) -> None:
+        """Note which sample of this session the recognizer's frame 0 would start at."""
+        self._origin = self.samples - self.device.recognizer.frames * self.device.frontend.config.hop
+
     def _remember(self, samples: NDArray[np.int16]) -> None:
         self._recent.append((self.samples, samples))
         self.samples += len(samples)
-        while self._recent and self._recent[0][0] < self.samples - 3 * SAMPLE_RATE_HZ:
+        while self._recent[0][0] + len(self._recent[0][1]) < self.samples - REMEMBERED_SAMPLES:
             self._recent.popleft()
 
     def _on_utterance(self, utterance: Utterance) -> None:
-        if self._wanted == 0:
+        if self._wanted == 0 or (self._aside and utterance.heard):
             return
         hop = self.device.frontend.config.hop
-        begin, end = utterance.start * hop, utterance.stop * hop
+        begin, end = self._origin + utterance.start * hop, self._origin + utterance.stop * hop
         sound = [block for at, block in self._recent if at < end and at + len(block) > begin]
         name = f"take {len(self._takes) + 1}"
         try:

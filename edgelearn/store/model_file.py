@@ -46,27 +46,35 @@ def read_model(path: str | Path) -> ModelFile:
     return decode_model(_read_bytes(place), str(path))
 
 
-def write_model(path: str | Path, model: ModelFile) -> None:
-    """Write a model file as one generation more; the one before is kept as `previous_path(path)`.
+def write_model(path: str | Path, model: ModelFile, replaces: int | None = None) -> int:
+    """Write a model file as one generation more and return that; the one before is kept as `previous_path(path)`.
 
-    After a failure or a power cut at any moment the file is the old or the new one, whole. Raises
-    ModelFileError if what is there is not a whole model (it stays as it is), if the folder cannot be written,
-    or if another process keeps on writing.
+    replaces: the generation that the model was made from (0: from no file), so that two programs that change a
+    model at the same time cannot lose what one of them did. After a failure or a power cut at any moment the
+    file is the old or the new one, whole. Raises ModelFileError if what is there is not a whole model (it stays
+    as it is) or another generation than `replaces`, if the folder cannot be written, or if another process
+    keeps on writing.
     """
     place = _resolve(path)
     with _explain(place), _lock(place):
         previous = previous_path(place)
         old = _read_bytes(place) if place.exists() else None
-        generations = [0]
-        if old is not None:
-            generations.append(_generation(old, place))
+        present = _generation(old, place) if old is not None else 0
+        if replaces not in (None, present):
+            raise ModelFileError(
+                f"{path} was changed by another program in the meantime, or taken away: nothing was written",
+                "do it again, on the model as it is now",
+            )
+        generations = [present]
         if previous.exists():
             generations.append(_generation(_read_bytes(previous), previous))
         mode = stat.S_IMODE(place.stat().st_mode) if old is not None else _NEW_FILE_MODE
-        data = encode_model(model, max(generations) + 1)
+        generation = max(generations) + 1
+        data = encode_model(model, generation)
         if old is not None:
             _replace(previous, old, mode)
         _replace(place, data, mode)
+    return generation
 
 
 def undo_model(path: str | Path) -> None:

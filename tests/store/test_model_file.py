@@ -486,3 +486,22 @@ def test_two_processes_do_not_write_at_once(tmp_path, monkeypatch):
         other.stdin.close()
     write_model(path, make())
     assert same(read_model(path), make())
+
+
+def test_a_model_replaces_only_the_generation_it_was_made_from(tmp_path):
+    path = tmp_path / "model.npz"
+    with pytest.raises(ModelFileError, match="changed by another program"):
+        write_model(path, make("a"), replaces=1)
+    assert not path.exists()
+    assert write_model(path, make("a"), replaces=0) == 1
+    assert write_model(path, make("b"), replaces=1) == 2
+    before = path.read_bytes(), previous_path(path).read_bytes()
+    for stale in (0, 1, 3):
+        with pytest.raises(ModelFileError, match="changed by another program"):
+            write_model(path, make("c"), replaces=stale)
+    assert (path.read_bytes(), previous_path(path).read_bytes()) == before
+    undo_model(path)
+    with pytest.raises(ModelFileError, match="changed by another program"):
+        write_model(path, make("c"), replaces=2)
+    assert write_model(path, make("c"), replaces=1) == 3
+    assert write_model(path, make("d")) == 4

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelearn.cli.arguments import add_settings
-from edgelearn.cli.output import emit, say
+from edgelearn.cli.output import say
 from edgelearn.errors import EdgelearnError, UsageError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="files", nargs="+", type=Path, metavar="FILE", help="learn from these recordings"
     )
     parser.add_argument(
-        "--while-listening", action="store_true", help="report the words heard while recording and learning"
+        "--while-listening", action="store_true", help="go on reporting words; what is heard as one is no take"
     )
     add_settings(
-        parser, "audio.device", "audio.rate", "device.budget", "device.board", "learning.steps", "learning.max_old_loss_percent",
-        "learning.seed",
+        parser, "audio.device", "audio.rate", "device.budget", "device.board", "learning.steps",
+        "learning.max_old_loss_percent", "learning.seed",
     )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.files and args.while_listening:
         raise UsageError("--from and --while-listening do not go together", "recordings need no microphone")
     from edgelearn.cli.appliance import open_appliance
+    from edgelearn.cli.events import print_added
 
     appliance = open_appliance(args)
     appliance.device.check_new_word(args.word)
@@ -54,61 +56,41 @@ def run(args: argparse.Namespace) -> int:
         takes, seconds, report = _from_microphone(appliance, args)
     appliance.save()
     fields = appliance.added_fields(args.word, takes, seconds, report)
-    if args.json:
-        emit("added", **fields)
-    else:
-        print(summary(appliance, fields), flush=True)
+    print_added(fields, appliance.board.title, bool(args.json), "; `edgelearn undo` takes it back")
     return 0
-
-
-def summary(appliance: Appliance, fields: dict[str, object]) -> str:
-    """Return what learning a word took, for a person."""
-    f = fields
-    saved = 1 - float(str(f["macs"])) / max(1.0, float(str(f["macs_dense"])))
-    return (
-        f"learned {f['word']!r} from {f['takes']} takes: {f['updates']} updates in {f['seconds']} s here, "
-        f"{f['board_seconds']} s and {f['energy_mj']} mJ on {appliance.board.title} (estimate)\n"
-        f"  {100 * float(str(f['sparsity'])):.0f} % of the deltas were skipped, {100 * saved:.0f} % of the multiplications saved; "
-        f"memory {f['peak_bytes']:,} of {f['budget_bytes']:,} bytes\n"
-        f"  old words on their exemplars: {100 * float(str(f['old_words_before'])):.0f} % before, "
-        f"{100 * float(str(f['old_words_after'])):.0f} % after; `edgelearn undo` takes it back"
-    )
 
 
 def _from_files(appliance: Appliance, word: str, files: list[Path]) -> tuple[int, float, TeachReport]:
     from edgelearn.audio.clips import read_clip
-    from edgelearn.learning.learner import TeachReport
     from edgelearn.learning.takes import take_from_clip
 
     device = appliance.device
     takes = [take_from_clip(read_clip(path), device.frontend, appliance.model.endpoint, path.name) for path in files]
-    report = TeachReport()
     started = time.perf_counter()
-    for report in device.teach(word, takes, appliance.learner_config):
-        pass
+    report = deque(device.teach(word, takes, appliance.learner_config), maxlen=1).pop()
     return len(takes), time.perf_counter() - started, report
 
 
 def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[int, float, TeachReport]:
+    from edgelearn.cli.events import print_word
     from edgelearn.cli.sources import open_source
-    from edgelearn.cli.verbs.listen import report as report_event
     from edgelearn.runtime.recognizer import Event
     from edgelearn.runtime.session import Session, TakeHeard, Taught
 
     session = Session(appliance.device, appliance.learner_config)
-    session.ask_for(args.word, args.takes)
-    say(f"say {args.word!r} {args.takes} times, with a second of silence after each")
+    session.ask_for(args.word, args.takes, aside=args.while_listening)
     gaps = 0
     with open_source("mic", appliance.settings.audio) as source:
+        say(f"say {args.word!r} {args.takes} times, with a second of silence after each")
         for block in source:
             if source.gaps != gaps:
                 gaps = source.gaps
-                appliance.device.recognizer.gap()
+                session.gap()
             for happening in session.push(block):
                 if isinstance(happening, Taught):
                     return happening.takes, happening.seconds, happening.report
                 if isinstance(happening, TakeHeard):
                     say(f"  {happening.problem}" if happening.problem else f"  heard; {happening.missing} to go")
                 elif isinstance(happening, Event) and args.while_listening:
-                    report_event(happening, args.json)
+                    print_word(happening, args.json)
     raise EdgelearnError("the microphone ended before the word was learned", "nothing was changed")

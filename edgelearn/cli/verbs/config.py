@@ -6,7 +6,8 @@ import argparse
 
 from edgelearn.cli.arguments import add_settings, settings
 from edgelearn.cli.output import emit, table
-from edgelearn.config import KEYS, default_model, format_size
+from edgelearn.config import KEYS, default_model
+from edgelearn.device.sizes import format_size
 
 HELP = "Show every setting and where its value comes from: flag, environment, file or default."
 

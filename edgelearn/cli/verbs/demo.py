@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from edgelearn.runtime.rehearsed import Line, Performance
     from edgelearn.runtime.session import Happening
 
-HELP = "Hear the shipped words, learn a new one while listening, hear that too: on shipped recordings, through the microphone's own path."
+HELP = (
+    "Hear the shipped words, learn a new one while listening, hear that too: "
+    "on shipped recordings, through the microphone's own path."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +43,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(line: Line, happening: Happening | None, as_json: bool) -> None:
-    from edgelearn.cli.verbs.listen import report
+    from edgelearn.cli.events import print_word
     from edgelearn.runtime.recognizer import Event
     from edgelearn.runtime.session import TakeHeard, Taught
 
     if isinstance(happening, Event):
-        if as_json:
-            report(happening, True)
-        else:
-            mark = "" if happening.word == line.word else f"   <- {line.word!r} was played"
-            print(
-                f"{happening.start_s:7.2f} s  heard {happening.word:12} score {happening.score:.2f}{mark}", flush=True
-            )
+        mark = "" if happening.word == line.word else f"   <- {line.word!r} was played"
+        print_word(happening, as_json, mark)
     elif isinstance(happening, TakeHeard) and not as_json:
         print(
             f"           take of {happening.word!r} {happening.problem or 'recorded'}; {happening.missing} to go",
@@ -70,13 +68,17 @@ def _tell(line: Line, happening: Happening | None, as_json: bool) -> None:
 
 
 def _summary(appliance: Appliance, result: Performance, as_json: bool) -> None:
+    from edgelearn.cli.events import print_added
+
     arena = appliance.device.arena
     taught = result.taught
     fields: dict[str, object] = {}
+    if not as_json:
+        print("\nmemory of the device, in bytes")
+        print("\n".join(row for row in arena.report().splitlines() if not row.startswith("  ")) + "\n")
     if taught is not None:
         fields = appliance.added_fields(taught.word, taught.takes, taught.seconds, taught.report)
-        if as_json:
-            emit("added", **fields)
+        print_added(fields, appliance.board.title, as_json)
     if as_json:
         emit(
             "summary",
@@ -87,28 +89,22 @@ def _summary(appliance: Appliance, result: Performance, as_json: bool) -> None:
             realtime_factor=round(result.seconds / result.seconds_of_sound, 4), sparsity=fields.get("sparsity"),
             energy_mj=fields.get("energy_mj"), board=appliance.board.name, passed=result.passed,
         )  # fmt: skip
-        return
-    print("\nmemory of the device, in bytes")
-    print("\n".join(row for row in arena.report().splitlines() if not row.startswith("  ")))
-    if taught is not None:
-        from edgelearn.cli.verbs.add import summary
-
-        print("\n" + summary(appliance, fields).rsplit(";", 1)[0])
-    print("\n" + _sentence(result))
+    else:
+        print("\n" + _sentence(result))
 
 
 def _sentence(result: Performance) -> str:
     """Return one plain sentence that says what happened."""
     if result.taught is None:
         return "The new word was not learned."
+    word, takes = result.taught.word, result.taught.takes
     heard = f"{result.heard} of {result.expected} words were heard"
-    alarms = (
-        "nothing else set it off" if not result.false_alarms else f"there were {len(result.false_alarms)} false alarms"
-    )
+    if result.passed:
+        return (
+            f"{heard} and nothing else set it off: the device learned {word!r} from {takes} takes without missing a "
+            f"beat of {result.seconds_of_sound:.0f} s of sound, all within its memory, and still knows its old words."
+        )
     missed = f" (missed: {', '.join(result.missed)})" if result.missed else ""
-    return (
-        f"{heard}{missed} and {alarms}: the device learned {result.taught.word!r} from {result.taught.takes} takes without "
-        f"missing a beat of {result.seconds_of_sound:.0f} s of sound, all within its memory, and still knows its old words."
-        if result.passed
-        else f"{heard}{missed}, {alarms}, and {result.taught.word!r} was learned from {result.taught.takes} takes."
-    )
+    count = len(result.false_alarms)
+    alarms = f"there {'was' if count == 1 else 'were'} {count or 'no'} false alarm{'s' * (count != 1)}"
+    return f"{heard}{missed}, {alarms}, and {word!r} was learned from {takes} takes."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from edgelearn.cli.arguments import model_path
+from edgelearn.cli.arguments import open_model
 from edgelearn.cli.output import emit, table
 
 HELP = "Say what is in the model file: features, network, words, how the base was trained, every change since."
@@ -16,16 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the model's manifest in short."""
-    from edgelearn.runtime.model import open_user_model
-
-    path = model_path(args)
-    model = open_user_model(path)
+    path, model = open_model(args)
     layers = [f"{layer.inputs}->{layer.hidden}" for layer in model.network.layers]
     weights = sum(array.size for key, array in model.params.items() if key.endswith("_hi"))
-    thresholds = [(layer.theta_x_q13 / 8192, layer.theta_h_q13 / 8192) for layer in model.network.layers]
-    facts = {
+    thetas = [(layer.theta_x_q13, layer.theta_h_q13) for layer in model.network.layers]
+    thresholds = [[round(x / 8192, 4), round(h / 8192, 4)] for x, h in thetas]
+    facts: dict[str, object] = {
         "file": str(path),
         "file_bytes": path.stat().st_size,
+        "generation": model.generation,
         "network": " ".join(layers),
         "weights": weights,
         "delta_thresholds": thresholds,
@@ -35,20 +34,17 @@ def run(args: argparse.Namespace) -> int:
         "taught_words": sum(word.taught for word in model.words),
         "base_classes": len(model.labels),
         "rehearsal_bytes": len(model.rehearsal),
-        "open_set_threshold": model.open_set_q14 / 16384,
+        "open_set_threshold": round(model.open_set_q14 / 16384, 4),
         "history": list(model.history),
         "provenance": model.provenance,
     }
     if args.json:
         emit("info", **facts)
     else:
-        rows = [
-            (name.replace("_", " "), value)
-            for name, value in facts.items()
-            if name not in ("provenance", "history", "words")
-        ]
-        rows.append(("words", ", ".join(word.name for word in model.words)))
+        facts["delta_thresholds"] = ", ".join(f"x {x:g} h {h:g}" for x, h in thresholds)
+        facts["words"] = ", ".join(word.name for word in model.words)
+        rows = [(name.replace("_", " "), facts[name]) for name in facts if name not in ("provenance", "history")]
         rows += [("change", line) for line in model.history]
         rows += [(f"trained: {k}", v) for k, v in model.provenance.get("metrics", {}).items()]
-        table(["", ""], [(name, str(value)) for name, value in rows])
+        table(["model", ""], [(name, str(value)) for name, value in rows])
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from edgelearn.cli.arguments import model_path
+from edgelearn.cli.arguments import open_model
 from edgelearn.cli.output import emit, say
 
 HELP = "Rename a word; what was learned of it stays."
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Rename the word and save the model."""
-    from edgelearn.runtime.model import open_user_model, save_model
+    from edgelearn.runtime.model import save_model
 
-    path = model_path(args)
-    save_model(path, open_user_model(path).renamed(args.word, args.new_name))
+    path, model = open_model(args)
+    save_model(path, model.renamed(args.word, args.new_name))
     if args.json:
         emit("renamed", word=args.word, new_name=args.new_name)
     else:

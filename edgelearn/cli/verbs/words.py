@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from edgelearn.cli.arguments import model_path
+from edgelearn.cli.arguments import open_model
 from edgelearn.cli.output import emit, table
 
 HELP = "List the words: taught or shipped, from how many takes, since when, at which threshold."
@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a word."""
-    from edgelearn.runtime.model import open_user_model
-
-    model = open_user_model(model_path(args))
+    _, model = open_model(args)
     if args.json:
         for word in model.words:
             fields = asdict(word)

@@ -1,0 +1,171 @@
+"""The protocols over a whole data set: what `learning.evaluation` measures speaker by speaker, put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgelearn.engine.counts import Counts
+from edgelearn.errors import UsageError
+from edgelearn.learning.evaluation import (
+    MEASURING,
+    ClipReader,
+    SpeakerSet,
+    Trial,
+    base_accuracy,
+    base_clips,
+    bootstrap_interval,
+    float_accuracy,
+    run_trial,
+)
+
+if TYPE_CHECKING:
+    from edgelearn.audio.datasets import ClipInfo
+    from edgelearn.learning.learner import LearnerConfig
+    from edgelearn.runtime.model import Model
+    from edgelearn.runtime.voice import VoiceDevice
+
+SHOTS = (1, 3, 5)
+METRICS: dict[str, Callable[[Trial], float | None]] = {
+    "closed": lambda trial: trial.closed,
+    "hit_at_1pct_fa": lambda trial: trial.hits[0.01],
+    "hit_at_5pct_fa": lambda trial: trial.hits[0.05],
+    "hit_auto": lambda trial: trial.hit_auto,
+    "fa_auto": lambda trial: trial.fa_auto,
+}
+
+
+@dataclass(frozen=True)
+class BaseResult:
+    """Base accuracy with its 95 % interval over speakers, the float twin's, and which clips of each word are right."""
+
+    accuracy: float
+    accuracy_float: float
+    interval: tuple[float, float]
+    clips: int
+    speakers: int
+    counts: Counts
+    by_word: dict[str, list[bool]]
+
+
+def measure_base(device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], split: str, seed: int) -> BaseResult:
+    """Measure the shipped words on the clips of a split; raises UsageError if there are none."""
+    chosen = base_clips(model, clips, split)
+    if not chosen:
+        raise UsageError(
+            f"there are no {split} clips of the model's shipped words", "`edgelearn info` says which words it has"
+        )
+    read = ClipReader(model)
+    utterances = [read(clip.path) for clip, _ in chosen]
+    rows = np.array([row for _, row in chosen])
+    right, counts = base_accuracy(device, utterances, rows, model.open_set_q14)
+    by_speaker: dict[str, list[bool]] = {}
+    by_word: dict[str, list[bool]] = {}
+    for (clip, _), one in zip(chosen, right, strict=True):
+        by_speaker.setdefault(clip.speaker, []).append(bool(one))
+        by_word.setdefault(clip.word, []).append(bool(one))
+    interval = bootstrap_interval(
+        [float(np.mean(mine)) for mine in by_speaker.values()], seed, [len(mine) for mine in by_speaker.values()]
+    )
+    return BaseResult(
+        accuracy=float(right.mean()),
+        accuracy_float=float_accuracy(model, utterances, rows),
+        interval=interval,
+        clips=len(rows),
+        speakers=len(by_speaker),
+        counts=counts,
+        by_word=dict(sorted(by_word.items())),
+    )
+
+
+class FewShot:
+    """Few-shot learning on one device: `draws` draws of takes for each speaker, from `seed` on."""
+
+    def __init__(
+        self, device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], config: LearnerConfig, draws: int, seed: int
+    ) -> None:
+        self._device = device
+        self._model = model
+        # a protocol measures what learning costs the old words; it does not undo it
+        self._config = replace(config, max_old_loss=MEASURING.max_old_loss)
+        self._seeds = range(seed, seed + draws)
+        base = base_clips(model, clips, "test") or base_clips(model, clips, "val")
+        read = ClipReader(model)
+        self._utterances = [read(clip.path) for clip, _ in base]
+        self._rows = np.array([row for _, row in base])
+
+    def measure(self, subjects: Sequence[SpeakerSet], learner: str) -> dict[str, Any]:
+        """Return every metric of a learner: means over speakers and draws, with 95 % intervals over speakers."""
+        self._device.restore(self._model)
+        before = self._base_accuracy()
+        result: dict[str, Any] = {}
+        seconds: list[float] = []
+        after: list[float | None] = []
+        counts = Counts()
+        for shots in SHOTS:
+            eligible = [s for s in subjects if all(len(takes) > shots for takes in s.novel.values())]
+            trials: list[list[Trial]] = []
+            for subject in eligible:
+                mine = []
+                for seed in self._seeds:
+                    started = time.perf_counter()
+                    mine.append(run_trial(self._device, self._model, subject, shots, learner, self._config, seed))
+                    seconds.append((time.perf_counter() - started) / len(subject.novel))
+                    counts += mine[-1].counts
+                trials.append(mine)
+                if shots == SHOTS[-1]:
+                    after.append(self._base_accuracy())
+            for name, pick in METRICS.items():
+                result |= _over_speakers(f"{name}_k{shots}", trials, pick, self._seeds[0])
+            result[f"speakers_k{shots}"] = len(eligible)
+            result[f"n_k{shots}"] = sum(trial.tests for mine in trials for trial in mine)
+        self._device.restore(self._model)
+        arena = self._device.arena
+        return result | {
+            "base_before": before,
+            "base_after": _mean(after),
+            "learn_seconds": float(np.median(seconds)) if seconds else None,
+            "learn_sparsity": counts.sparsity,
+            "peak_bytes": arena.high_water_bytes,
+            "budget_bytes": arena.budget_bytes,
+        }
+
+    def _base_accuracy(self) -> float | None:
+        """Return the accuracy on the shipped words with the device as it is, None without clips of them."""
+        if not self._utterances:
+            return None
+        right, _ = base_accuracy(self._device, self._utterances, self._rows, self._model.open_set_q14)
+        return float(right.mean())
+
+
+def _over_speakers(
+    key: str, trials: list[list[Trial]], pick: Callable[[Trial], float | None], seed: int
+) -> dict[str, Any]:
+    """Return the mean over speakers, each the mean of its draws, and its interval; None where nobody was tested."""
+    by_speaker = [_mean([pick(trial) for trial in mine]) for mine in trials]
+    known = [value for value in by_speaker if value is not None]
+    return {key: _mean(known), f"{key}_ci95": bootstrap_interval(known, seed) if known else None}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def novel_words(labels: Sequence[str], clips: Sequence[ClipInfo], given: str | None) -> set[str]:
+    """Return the novel words as `dataset:word`: those given, else the manifest's, else those that no label names.
+
+    given: `DATASET:WORD,...`; raises UsageError for a word that no clip says.
+    """
+    said = {f"{clip.dataset}:{clip.word}" for clip in clips if clip.word and not clip.is_noise}
+    if given:
+        wanted = {item.strip() for item in given.split(",") if item.strip()}
+        if missing := sorted(wanted - said):
+            raise UsageError(f"no clip of {missing[0]!r}", "novel words are written DATASET:WORD, as in the manifest")
+        return wanted
+    marked = {f"{clip.dataset}:{clip.word}" for clip in clips if clip.novel}
+    return marked or said - set(labels)

@@ -1,0 +1,180 @@
+"""The end pointer: where utterances start and end, in a stream and in a clip, equal to its twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgelearn.audio.endpoint import (
+    END,
+    HANG,
+    IDLE,
+    ONSET,
+    SPEECH,
+    TOO_LONG,
+    EndpointConfig,
+    Endpointer,
+    endpoint_bytes,
+    find_utterance,
+)
+from edgelearn.device.arena import Arena
+from tests import reference_audio
+
+BANDS = 32
+DEFAULT = EndpointConfig()
+QUIET = -60
+
+
+def clip(total: int, *words: tuple[int, int, int]) -> np.ndarray:
+    """Frames at the level QUIET, with (start, stop, steps above it) laid in."""
+    frames = np.full((total, BANDS), QUIET, np.int8)
+    for start, stop, steps in words:
+        frames[start:stop] += np.int8(steps)
+    return frames
+
+
+def stream(frames: np.ndarray, config: EndpointConfig = DEFAULT, primed: bool = False) -> list[int]:
+    endpointer = Endpointer(config, frames.shape[1], Arena(4096))
+    if primed:
+        endpointer.prime(np.sort(frames, axis=0)[len(frames) // 10])
+    return [endpointer.push(frame) for frame in frames]
+
+
+def test_a_word_in_a_stream() -> None:
+    codes = stream(clip(60, (20, 35, 40)))
+    assert codes[:22] == [IDLE] * 22
+    assert codes[22] == ONSET
+    assert codes[23:35] == [SPEECH] * 12
+    assert codes[35:46] == [HANG] * 11
+    assert codes[46] == END
+    assert codes[47:] == [IDLE] * 13
+
+
+def test_the_same_word_in_a_clip_has_its_context() -> None:
+    assert find_utterance(clip(60, (20, 35, 40)), DEFAULT) == (16, 38, True)
+    assert find_utterance(clip(60, (2, 14, 40)), DEFAULT) == (0, 17, True)
+    assert find_utterance(clip(60, (50, 59, 40)), DEFAULT) == (46, 60, True)
+
+
+def test_a_gap_shorter_than_the_hang_over_belongs_to_the_word() -> None:
+    assert find_utterance(clip(80, (20, 30, 40), (41, 50, 40)), DEFAULT) == (16, 53, True)
+    assert find_utterance(clip(80, (20, 30, 40), (42, 50, 40)), DEFAULT) == (16, 33, True)
+
+
+def test_a_click_is_no_word() -> None:
+    assert not find_utterance(clip(60, (20, 22, 60)), DEFAULT).found
+    assert set(stream(clip(60, (20, 22, 60)))) == {IDLE}
+
+
+def test_the_strongest_of_two_words_is_found() -> None:
+    assert find_utterance(clip(120, (20, 35, 30), (70, 85, 50)), DEFAULT) == (66, 88, True)
+    assert find_utterance(clip(120, (20, 35, 50), (70, 85, 30)), DEFAULT) == (16, 38, True)
+
+
+def test_what_does_not_end_is_too_long() -> None:
+    frames = clip(200, (20, 140, 60))
+    codes = stream(frames)
+    assert codes.index(TOO_LONG) == 20 + DEFAULT.longest - 1
+    assert END not in codes[: 20 + DEFAULT.longest]
+    start, stop, found = find_utterance(frames, DEFAULT)
+    assert (start, stop, found) == (16, 20 + DEFAULT.longest + DEFAULT.post_frames, True)
+
+
+def test_silence_and_steady_noise_hold_no_utterance() -> None:
+    assert find_utterance(clip(60), DEFAULT) == (0, 60, False)
+    assert find_utterance(clip(200), DEFAULT) == (0, DEFAULT.longest, False)
+    assert find_utterance(np.zeros((0, BANDS), np.int8), DEFAULT) == (0, 0, False)
+    assert find_utterance(np.full((50, BANDS), 127, np.int8), DEFAULT) == (0, 50, False)
+
+
+def test_a_word_that_the_clip_cuts_off_ends_with_it() -> None:
+    assert find_utterance(clip(40, (25, 40, 40)), DEFAULT) == (21, 40, True)
+
+
+@pytest.mark.parametrize(("echo", "stop"), [(25, 38), (30, 48)])
+def test_an_echo_below_a_share_of_the_peak_is_no_speech(echo: int, stop: int) -> None:
+    """Peak 32 * 88 = 2816, a tenth is 281; the floor rose by 5: 25 steps are an excess of 256 at most, 30 over 300."""
+    frames = clip(80, (20, 35, 100), (35, 45, echo))
+    assert find_utterance(frames, DEFAULT).stop == stop
+    assert find_utterance(frames, EndpointConfig(fade=100)).stop == 48
+
+
+def test_the_release_threshold_is_below_the_onset() -> None:
+    """22 steps are an excess of 320 at most: too little to start an utterance, enough to go on with one."""
+    assert not find_utterance(clip(80, (20, 40, 22)), DEFAULT).found
+    assert find_utterance(clip(80, (20, 30, 40), (30, 40, 22)), DEFAULT).stop == 43
+
+
+def test_the_floor_follows_slow_noise_and_forgets_a_loud_one() -> None:
+    endpointer = Endpointer(DEFAULT, BANDS, Arena(4096))
+    endpointer.push(clip(1)[0])
+    excess = []
+    for _ in range(60):
+        endpointer.push(clip(1)[0] + np.int8(20))
+        excess.append(endpointer.excess)
+    assert excess[0] == 32 * 8
+    assert excess == sorted(excess, reverse=True)
+    assert excess[20] == 0
+    for _ in range(40):
+        assert endpointer.push(clip(1)[0]) == IDLE
+    assert [endpointer.push(frame) for frame in clip(15, (0, 15, 40))][2] == ONSET
+
+
+def test_a_loud_noise_that_stays_becomes_the_floor_within_seconds() -> None:
+    codes = stream(clip(1500, (10, 1500, 50)))
+    assert TOO_LONG in codes
+    assert set(codes[10 + 50 * 20 :]) == {IDLE}
+
+
+def test_each_band_has_its_own_floor() -> None:
+    """A whistle at full scale in eight bands; the word is in the others."""
+    frames = clip(60, (20, 35, 40))
+    frames[:, :8] = 100
+    assert find_utterance(frames, DEFAULT) == (16, 38, True)
+    assert stream(frames)[22] == ONSET
+
+
+def test_the_first_frame_or_a_given_floor_primes_it() -> None:
+    assert set(stream(np.full((50, BANDS), 90, np.int8))) == {IDLE}
+    endpointer = Endpointer(DEFAULT, BANDS, Arena(4096))
+    for _ in range(2):
+        endpointer.prime(clip(1)[0])
+        assert [endpointer.push(np.full(BANDS, 90, np.int8)) for _ in range(3)] == [IDLE, IDLE, ONSET]
+    endpointer.reset()
+    assert {endpointer.push(np.full(BANDS, 90, np.int8)) for _ in range(50)} == {IDLE}
+
+
+def test_byte_twin_and_lag() -> None:
+    arena = Arena(4096)
+    Endpointer(DEFAULT, BANDS, arena)
+    assert arena.used_bytes == endpoint_bytes(BANDS)
+    assert DEFAULT.lag_frames == DEFAULT.onset_frames + DEFAULT.pre_frames
+
+
+CONFIGS = [DEFAULT, EndpointConfig(12, 200, 90, 3, 2, 4, 2, 1, 25), EndpointConfig(0, 1, 1, 1000, 1, 1, 0, 0, 10)]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    total=st.integers(1, 220),
+    bands=st.sampled_from([8, 32]),
+    config=st.sampled_from(CONFIGS),
+)
+def test_stream_and_clip_equal_the_twin(seed: int, total: int, bands: int, config: EndpointConfig) -> None:
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.choice([0, 0, 25, 50, 120], total // 5 + 1), 5)[:total, None]
+    noise = rng.integers(1, 30)
+    frames = np.clip(rng.integers(-128, 0, bands) + level + rng.normal(0, noise, (total, bands)), -128, 127)
+    frames = frames.astype(np.int8)
+    floor = np.sort(frames, axis=0)[total // 10].tolist()
+    twin = reference_audio.EndPointer(config, floor)
+    assert stream(frames, config, primed=True) == [twin.push(frame) for frame in frames.tolist()]
+    found = reference_audio.segments(frames.tolist(), config)
+    strongest = max(found, key=lambda segment: segment[2], default=None)
+    if strongest is None or strongest[2] == 0:
+        assert find_utterance(frames, config) == (0, min(total, config.longest), False)
+    else:
+        assert find_utterance(frames, config) == (*strongest[:2], True)

@@ -1,0 +1,125 @@
+"""The table of words: rows in and out, scores against the background, room."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgelearn.device.arena import Arena
+from edgelearn.errors import BudgetExceeded
+from edgelearn.learning.classifier import Classifier, ClassifierConfig, classifier_bytes, score_rows
+from tests import reference_head
+
+CONFIG = ClassifierConfig(hidden=16, base_rows=3, taught_rows=2)
+
+
+def filled(rng: np.random.Generator) -> Classifier:
+    classifier = Classifier(CONFIG, Arena(4096))
+    classifier.load(rng.integers(-127, 128, (3, 16)).astype(np.int8))
+    return classifier
+
+
+def units(rng: np.random.Generator, classifier: Classifier, count: int) -> list[np.ndarray]:
+    return [classifier.embed(rng.integers(-9999, 9999, 16).astype(np.int32)) for _ in range(count)]
+
+
+def test_loading_what_was_saved_changes_nothing(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    classifier.add_row(units(rng, classifier, 3))
+    saved = classifier.prototypes()
+    assert (np.abs(saved.astype(int)).max(axis=1) == 127).all()
+    probe = units(rng, classifier, 1)[0]
+    again = Classifier(CONFIG, Arena(4096))
+    again.load(saved)
+    np.testing.assert_array_equal(again.prototypes(), saved)
+    np.testing.assert_array_equal(again.cosines(probe), classifier.cosines(probe))
+
+
+def test_a_taught_row_is_the_mean_of_its_takes(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    takes = units(rng, classifier, 4)
+    row = classifier.add_row(takes)
+    mean = np.sum([take.astype(int) for take in takes], axis=0).tolist()
+    assert row == 3
+    assert classifier.prototypes()[3].tolist() == reference_head.quantise_prototype(mean)[0]
+
+
+def test_rows_above_a_removed_one_move_down(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    for _ in range(2):
+        classifier.add_row(units(rng, classifier, 1))
+    probe = units(rng, classifier, 1)[0]
+    before, cosines = classifier.prototypes(), classifier.cosines(probe)
+    classifier.remove_row(3)
+    np.testing.assert_array_equal(classifier.prototypes(), before[[0, 1, 2, 4]])
+    np.testing.assert_array_equal(classifier.cosines(probe), cosines[[0, 1, 2, 4]])
+
+
+def test_a_full_table_says_so(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    for _ in range(2):
+        classifier.add_row(units(rng, classifier, 1))
+    with pytest.raises(BudgetExceeded, match="classifier") as caught:
+        classifier.add_row(units(rng, classifier, 1))
+    assert "2 taught words" in caught.value.hint
+    assert classifier.rows == 5
+    with pytest.raises(BudgetExceeded):
+        classifier.load(np.ones((6, 16), np.int8))
+
+
+def test_a_score_is_the_cosine_less_half_of_the_best_other_base_class() -> None:
+    out = np.zeros(4, np.int32)
+    cosines = np.array([9000, 12001, -500, 12500, -3], np.int32)
+    best = score_rows(cosines, 3, np.array([1, 0, 3, 2]), out)
+    assert out.tolist() == [12001 - 4500, 9000 - 6000, 12500 - 6000, -500 - 6000]
+    assert best == 0
+    assert score_rows(cosines, 3, np.zeros(0, np.int64), out) == -1
+
+
+def test_of_equal_scores_the_first_is_best() -> None:
+    out = np.zeros(2, np.int32)
+    assert score_rows(np.array([5, 5, 1], np.int32), 3, np.array([1, 0]), out) == 0
+    assert out.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("base", "taught", "threshold", "row"),
+    [(9000, 9500, 5000, 3), (9000, 9500, 5001, 1), (9500, 9500, 0, 1), (9000, 8999, 0, 1)],
+    ids=["nearest and over the threshold", "below the threshold", "not nearer", "farther"],
+)
+def test_a_taught_word_must_be_nearest_and_reach_the_threshold(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, base: int, taught: int, threshold: int, row: int
+) -> None:
+    classifier = filled(rng)
+    probe = units(rng, classifier, 1)[0]
+    assert classifier.decide(probe, 0) == int(np.argmax(classifier.cosines(probe)))
+    classifier.add_row([probe])
+    monkeypatch.setattr(classifier, "cosines", lambda _: np.array([0, base, 0, taught]))
+    assert classifier.decide(probe, threshold) == row
+
+
+def test_scores_are_those_of_the_kernels(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    row = classifier.add_row(units(rng, classifier, 2))
+    probe = units(rng, classifier, 1)[0]
+    cosines = classifier.cosines(probe)
+    scores, best = classifier.scores(probe, np.array([row]))
+    assert best == 0
+    assert scores[0] == cosines[row] - (cosines[:3].max() >> 1)
+
+
+def test_a_head_step_is_that_of_the_twin(rng: np.random.Generator) -> None:
+    classifier = filled(rng)
+    pool = rng.integers(-9999, 9999, 16).astype(np.int32)
+    step = classifier.head_step(pool, 2)
+    rows = [reference_head.quantise_prototype(row) for row in classifier.prototypes().tolist()]
+    twin = reference_head.HeadStep(pool.tolist(), [row for row, _ in rows], [norm for _, norm in rows], 2)
+    assert step == (twin.loss_q10, twin.magnitude_q23, twin.length)
+    assert classifier.gradient.tolist() == twin.gradient
+
+
+@pytest.mark.parametrize("config", [CONFIG, ClassifierConfig(17, 3, 2), ClassifierConfig(128, 100)], ids=str)
+def test_the_byte_twin_equals_what_is_allocated(config: ClassifierConfig) -> None:
+    arena = Arena(1 << 16)
+    Classifier(config, arena)
+    assert arena.used_bytes == classifier_bytes(config)

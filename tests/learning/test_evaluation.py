@@ -1,0 +1,223 @@
+"""The protocols: who is tested on what, how a trial is judged, and that the same seed gives the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgelearn
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.datasets import ClipInfo
+from edgelearn.audio.endpoint import EndpointConfig, find_utterance
+from edgelearn.audio.frontend import Frontend, frontend_bytes
+from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.device.arena import Arena
+from edgelearn.learning import evaluation
+from edgelearn.learning.evaluation import (
+    LEARNERS,
+    MEASURING,
+    ClipReader,
+    SpeakerSet,
+    base_accuracy,
+    base_clips,
+    bootstrap_interval,
+    embed_all,
+    enrol_speaker,
+    float_accuracy,
+    hard_conditions,
+    run_trial,
+    score_trial,
+    speaker_sets,
+)
+from tests.learning.toy import LONGEST, make_toy, takes_of
+
+CLIP = Path(edgelearn.__file__).parent / "assets" / "demo" / "five_flite-rms.wav"
+
+
+def clip(word: str, speaker: str = "a", dataset: str = "known", split: str = "test", name: str = "") -> ClipInfo:
+    return ClipInfo(Path(name or f"{dataset}/{word}/{speaker}"), dataset, word, speaker, split, 1.0, None)
+
+
+class Device:
+    """What the protocols need of a device: a toy that `restore` brings back."""
+
+    def __init__(self) -> None:
+        self.toy = make_toy(0)
+        self.network, self.classifier, self.learner = self.toy.network, self.toy.classifier, self.toy.learner
+        self._start = self.network.params(), self.classifier.prototypes(), self.toy.memory.pack()
+
+    def restore(self, _: Any) -> None:
+        self.network.load(self._start[0])
+        self.classifier.load(self._start[1])
+        self.toy.memory.unpack(self._start[2])
+
+
+@pytest.fixture
+def device() -> Any:
+    return Device()
+
+
+def subject(seed: int = 3) -> SpeakerSet:
+    rng = np.random.default_rng(seed)
+    novel = {word: takes_of(rng, 7) for word in ("x", "y")}
+    return SpeakerSet("strange", "a", novel, [takes_of(rng, 1)[0] for _ in range(8)])
+
+
+def test_a_trial_is_judged_at_thresholds_from_the_other_words() -> None:
+    scores = np.array([[900.0, 100.0], [200.0, 700.0], [500.0, 600.0], [300.0, 100.0]])
+    truth = np.array([0, 1, 0, 0])
+    others = np.arange(100.0) * 10  # 0 .. 990: 1 % is one above 980, 5 % five above 940
+    trial = score_trial(scores, truth, others, 600.0)
+    assert trial.closed == 0.75
+    assert trial.hits == {0.01: 0.0, 0.05: 0.0}
+    assert trial.hit_auto == 0.5
+    assert trial.fa_auto == 0.4
+    assert trial.tests == 4
+    assert score_trial(scores, truth, others / 1.4, 600.0).hits == {0.01: 0.25, 0.05: 0.5}
+
+
+@pytest.mark.parametrize("count", [1, 3, 19, 20, 99, 100, 250])
+def test_no_more_than_the_share_of_other_words_passes(count: int) -> None:
+    rng = np.random.default_rng(count)
+    others = rng.normal(size=count)
+    probes = np.sort(np.concatenate((others, others + 1e-9)))
+    for share in evaluation.FALSE_ACCEPTS:
+        hits = [score_trial(np.array([[value]]), np.array([0]), others, 0.0).hits[share] for value in probes]
+        passing = probes[np.array(hits) > 0]
+        assert (others >= passing.min()).sum() <= share * count
+
+
+def test_without_other_words_there_is_nothing_to_reject() -> None:
+    trial = score_trial(np.array([[5.0]]), np.array([0]), np.zeros(0), 6.0)
+    assert (trial.hits, trial.fa_auto, trial.hit_auto) == ({0.01: None, 0.05: None}, None, 0.0)
+
+
+def test_bootstrap_interval() -> None:
+    values = np.random.default_rng(1).normal(0.8, 0.1, 40).tolist()
+    low, high = bootstrap_interval(values, 3)
+    assert bootstrap_interval(values, 3) == (low, high) != bootstrap_interval(values, 4)
+    assert low < np.mean(values) < high
+    # close to what theory says of a mean
+    assert high - low == pytest.approx(2 * 1.96 * np.std(values) / np.sqrt(40), rel=0.15)
+    assert bootstrap_interval([0.5], 0) == (0.5, 0.5)
+    assert bootstrap_interval([0.5, 0.5], 0, [1, 9]) == (0.5, 0.5)
+    heavy = bootstrap_interval([0.0, 1.0] * 20, 0, [1, 99] * 20)
+    assert heavy[0] > 0.9
+
+
+def test_hard_conditions_repeat_and_do_what_they_say() -> None:
+    samples = read_clip(CLIP)
+    hard = hard_conditions(samples, 4)
+    assert hard.dtype == np.int16
+    assert hard.shape == samples.shape
+    np.testing.assert_array_equal(hard_conditions(samples, 4), hard)
+    assert (hard_conditions(samples, 5) != hard).any()
+    silence = hard_conditions(np.zeros(8000, np.int16), 4)
+    assert not silence.any()
+    tone = (8000 * np.sin(2 * np.pi * 100 * np.arange(16000) / 16000)).astype(np.int16)
+    assert np.abs(hard_conditions(tone, 1)[8000:].astype(float)).mean() < 0.05 * np.abs(tone.astype(float)).mean()
+
+
+def test_a_reader_is_the_front_end_and_the_end_pointer() -> None:
+    model: Any = SimpleNamespace(frontend=FrontendConfig(), endpoint=EndpointConfig())
+    samples = read_clip(CLIP)
+    read, hard = ClipReader(model), ClipReader(model, 9)
+    for reader, heard in ((read, samples), (hard, hard_conditions(samples, 9)), (read, samples)):
+        frames = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + 4)).push(heard)
+        start, stop, _ = find_utterance(frames, model.endpoint)
+        np.testing.assert_array_equal(reader(CLIP), frames[start:stop])
+
+
+def test_a_clip_shorter_than_a_frame_is_read_as_silence(tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    model: Any = SimpleNamespace(frontend=FrontendConfig(), endpoint=EndpointConfig())
+    wavfile.write(tmp_path / "short.wav", 16000, np.ones(300, np.int16))
+    frames = ClipReader(model)(tmp_path / "short.wav")
+    assert frames.shape == (8, 32)
+    assert (frames == -128).all()
+
+
+def test_base_clips_are_those_of_the_shipped_words_in_the_split() -> None:
+    words = (SimpleNamespace(row=1, taught=False), SimpleNamespace(row=2, taught=True))
+    model: Any = SimpleNamespace(labels=("known:up", "known:go", "other:up"), words=words)
+    clips = [clip("go"), clip("go", split="val"), clip("up"), clip("go", dataset="other"), clip("go", "b")]
+    assert base_clips(model, clips, "test") == [(clips[0], 1), (clips[4], 1)]
+    assert base_clips(model, clips, "train") == []
+
+
+def test_speakers_are_those_that_the_model_has_not_heard() -> None:
+    model: Any = SimpleNamespace(labels=("known:up", "known:go"))
+    read: Any = str
+    clips = [
+        *(clip("new", "a", name=f"a{n}") for n in range(3)),
+        *(clip("rare", "a", name=f"r{n}") for n in range(2)),
+        clip("up", "a", name="a up"), clip("", "a", name="running"), clip("_noise_hum", "a", name="hum"),
+        *(clip("new", "b", name=f"b{n}") for n in range(2)),
+        *(clip("new", "c", split="train", name=f"c{n}") for n in range(5)),
+        *(clip("neu", "d", "strange", "train", name=f"d{n}") for n in range(4)),
+    ]  # fmt: skip
+    novel = {"known:new", "known:rare", "strange:neu"}
+    found = list(speaker_sets(model, clips, read, novel, 2, ["known", "strange", "absent"]))
+    assert [(s.dataset, s.speaker) for s in found] == [("known", "a"), ("strange", "d")]
+    assert found[0].novel == {"new": ["a0", "a1", "a2"]}
+    assert found[0].others == ["a up"]
+    assert found[1].novel == {"neu": ["d0", "d1", "d2", "d3"]}
+    fewer = list(speaker_sets(model, clips, read, novel, 1, ["known"]))
+    assert [s.speaker for s in fewer] == ["a", "b"]
+    assert list(fewer[0].novel) == ["new", "rare"]
+
+
+def test_embeddings_and_base_accuracy(device: Any) -> None:
+    records = device.toy.memory.exemplars()
+    utterances = [device.toy.memory.decode(r, np.zeros((LONGEST, 12), np.int8)).copy() for r in records]
+    units, counts = embed_all(device, utterances)
+    assert units.shape == (9, 16)
+    assert counts.frames == sum(map(len, utterances))
+    rows = np.array([r.row for r in records])
+    assert base_accuracy(device, utterances, rows, 0)[0].all()
+    assert base_accuracy(device, utterances, (rows + 1) % 3, 0)[0].sum() == 0
+    assert embed_all(device, [])[0].shape == (0, 16)
+
+
+def test_the_float_twin_agrees_on_what_is_easy(device: Any) -> None:
+    records = device.toy.memory.exemplars()
+    utterances = [device.toy.memory.decode(r, np.zeros((LONGEST, 12), np.int8)).copy() for r in records]
+    model: Any = SimpleNamespace(
+        params=device.network.params(), network=device.network.config, labels=("a:a", "a:b", "a:c"),
+        prototypes=device.classifier.prototypes(),
+    )  # fmt: skip
+    rows = np.array([r.row for r in records])
+    assert float_accuracy(model, utterances, rows) == 1.0
+    assert float_accuracy(model, utterances[:3], (rows[:3] + np.array([0, 1, 1])) % 3) == pytest.approx(1 / 3)
+
+
+def test_enrolment_draws_shots_and_leaves_the_rest_to_test(device: Any) -> None:
+    speaker = subject()
+    rows, tests, counts = enrol_speaker(device, speaker, 5, "prototype", MEASURING, 1)
+    assert rows == [3, 4]
+    assert [k for k, _ in tests] == [0, 0, 1, 1]
+    assert counts.frames == 0
+    assert all(any(frames is take for take in list(speaker.novel.values())[k]) for k, frames in tests)
+    device.restore(None)
+    again = enrol_speaker(device, speaker, 5, "prototype", MEASURING, 1)[1]
+    assert all(a is b for (_, a), (_, b) in zip(tests, again, strict=True))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_trial_repeats_and_learns(device: Any, learner: str) -> None:
+    model: Any = SimpleNamespace(open_set_q14=0)
+    config = dataclasses.replace(MEASURING, steps=12, rate_q16=2000)
+    first, second = (run_trial(device, model, subject(), 5, learner, config, 7) for _ in range(2))
+    assert first == second
+    # the delta rule favours what was written last, as long as an untrained network makes all words alike
+    assert first.closed >= (0.5 if learner == "delta_rule" else 1.0)
+    assert first.tests == 4
+    assert (first.counts.frames > 0) == (learner == "sparse_bptt")
+    alone = dataclasses.replace(subject(), others=[])
+    assert run_trial(device, model, alone, 5, learner, config, 7).fa_auto is None

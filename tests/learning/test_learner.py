@@ -1,0 +1,204 @@
+"""Learning on a small device: the size of a step, what it changes, that it repeats bit for bit, and when it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgelearn.engine import floating
+from edgelearn.errors import BudgetExceeded, LearningRejected, TakeRejected
+from edgelearn.learning.classifier import HeadStep
+from edgelearn.learning.learner import LearnerConfig, TeachReport, step_rate
+from tests import reference_head
+from tests.learning.toy import LONGEST, Toy, make_toy, takes_of
+
+CONFIG = LearnerConfig(steps=10, rate_q16=3000, max_old_loss=1.0)
+# losses (nats, Q10) of these ten steps; all arithmetic is in integers, so they are the same everywhere
+GOLDEN = [515, 662, 524, 806, 408, 655, 416, 591, 139, 297]
+
+
+def teach(toy: Toy, row: int, config: LearnerConfig) -> TeachReport:
+    return deque(toy.learner.teach(row, config), maxlen=1).pop()
+
+
+def taught(config: LearnerConfig = CONFIG, seed: int = 0, tape_frames: int = LONGEST) -> tuple[Toy, TeachReport]:
+    toy = make_toy(seed, tape_frames)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100 + seed), 4))
+    return toy, teach(toy, row, config)
+
+
+def test_ten_losses_are_what_they_always_were() -> None:
+    _, report = taught()
+    assert [loss * 1024 for loss in report.losses] == GOLDEN
+    assert report.updates == 10
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_steps_reduce_the_loss_of_the_new_word_and_of_the_old_ones(seed: int) -> None:
+    _, report = taught(dataclasses.replace(CONFIG, steps=40), seed)
+    new, old = report.losses[::2], report.losses[1::2]
+    assert np.mean(new[-4:]) < 0.2 * np.mean(new[:4])
+    assert np.mean(old[-4:]) < 0.6 * np.mean(old[:4])
+    assert (report.old_before, report.old_after) == (1.0, 1.0)
+    assert 0 < report.counts.sparsity < 1
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
+    first, second, other = (taught(dataclasses.replace(CONFIG, seed=seed)) for seed in (5, 5, 6))
+    assert first[0].snapshot() == second[0].snapshot()
+    assert first[1] == second[1]
+    assert first[0].snapshot() != other[0].snapshot()
+
+
+def test_teach_stops_after_every_step_and_once_more_at_the_end() -> None:
+    toy = make_toy(0)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+    seen = [len(report.losses) for report in toy.learner.teach(row, CONFIG)]
+    assert seen == [*range(1, 11), 10]
+
+
+def test_without_old_words_every_step_is_on_the_takes() -> None:
+    toy = make_toy(0)
+    for _ in range(3):
+        toy.memory.remove_row(0)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(1), 2))
+    report = teach(toy, row, CONFIG)
+    assert report.updates == 10
+    assert (report.old_before, report.old_after) == (1.0, 1.0)
+
+
+def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() -> None:
+    toy = make_toy(0)
+    before = toy.classifier.prototypes()
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+    enrolled = toy.classifier.prototypes()
+    teach(toy, row, dataclasses.replace(CONFIG, steps=30))
+    after = toy.classifier.prototypes()
+    np.testing.assert_array_equal(after[:row], before)
+    assert (after[row] != enrolled[row]).any()
+    mean = np.sum([unit.astype(int) for unit in toy.learner.exemplar_units(row)], axis=0)
+    assert after[row].tolist() == reference_head.quantise_prototype(mean.tolist())[0]
+
+
+def test_a_step_is_the_learning_rate_times_the_gradient() -> None:
+    """The whole chain of units, against the float twin; rounding to masters and gates is the difference."""
+    toy = make_toy(0)
+    row = toy.learner.enrol([takes_of(np.random.default_rng(100), 1)[0]])
+    config, params = toy.network.config.layers[0], toy.network.params()
+    layer = floating.dequantise_layer(params, 0, config.weight_shift, config.theta_x_q13, config.theta_h_q13)
+    (record,) = (r for r in toy.memory.exemplars() if r.row == row)
+    frames = toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8))
+    tapes = floating.forward([layer], frames / 64)
+    pool = tapes[0].h[1:].sum(axis=0)
+    grad_h = reference_head.float_gradient(pool, toy.classifier.prototypes().astype(float), row)
+    (gradient,) = floating.backward([layer], tapes, grad_h)
+    before, rate_q16 = toy.network.masters(0).astype(int), 20000
+    teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, max_old_loss=1.0))
+    change = toy.network.masters(0).astype(int) - before
+    wanted = -rate_q16 / 65536 * gradient.weights * 2 ** (config.weight_shift + 8)
+    assert np.linalg.norm(change - wanted) < 0.05 * np.linalg.norm(wanted)
+    bias = (toy.network.params()["layer0.bias"] - params["layer0.bias"]) / 2 ** (13 + config.weight_shift)
+    wanted = -rate_q16 / 65536 * gradient.bias
+    assert np.linalg.norm(bias - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+@given(
+    rate_q16=st.integers(0, 65536),
+    magnitude=st.integers(0, 2**24),
+    length=st.integers(1, 2**31),
+    weight_shift=st.integers(0, 12),
+)
+def test_step_rate_is_exact(rate_q16: int, magnitude: int, length: int, weight_shift: int) -> None:
+    """rate * 16 m / |S| * 2^(s-18), rounded down to 2^-(46-s), and then to 15 bits."""
+    mult, shift = step_rate(rate_q16, HeadStep(0, magnitude, length), weight_shift)
+    exact = Fraction(rate_q16, 65536) * 16 * Fraction(magnitude, length) * Fraction(2) ** (weight_shift - 18)
+    got = mult / Fraction(2) ** shift
+    assert 0 <= mult <= 32767
+    halved = 46 - weight_shift - shift
+    if halved == 0:
+        assert mult == exact * 2 ** (46 - weight_shift) // 1
+    else:
+        assert mult >= 1 << 14
+        assert abs(got - exact) <= exact / 2**13
+
+
+def test_step_rate_takes_an_utterance_without_length() -> None:
+    assert step_rate(200, HeadStep(0, 100, 0), 6) == step_rate(200, HeadStep(0, 100, 1), 6)
+    assert step_rate(200, HeadStep(0, 0, 5), 6) == (0, 40)
+
+
+def test_frames_that_the_tape_does_not_hold_are_reported() -> None:
+    full, full_report = taught()
+    cut, cut_report = taught(tape_frames=10)
+    lengths = {record.frames for record in full.memory.exemplars()}
+    assert full_report.truncated_frames == 0
+    assert 10 * (min(lengths) - 10) <= cut_report.truncated_frames <= 10 * (max(lengths) - 10)
+    assert cut_report.losses[0] == full_report.losses[0]
+    assert cut.snapshot() != full.snapshot()
+
+
+def test_an_update_that_costs_the_old_words_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = make_toy(0)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+    accuracies = iter([1.0, 0.9, 1.0, 0.9])
+    monkeypatch.setattr(toy.learner, "old_accuracy", lambda _: next(accuracies))
+    with pytest.raises(LearningRejected, match=r"10\.0 %"):
+        teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.05))
+    report = teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.2))
+    assert (report.old_before, report.old_after) == (1.0, 0.9)
+
+
+def test_old_accuracy_counts_exemplars_nearest_to_their_own_row() -> None:
+    toy = make_toy(0)
+    assert toy.learner.old_accuracy(3) == 1.0
+    assert toy.learner.old_accuracy(0) == 1.0
+    moved = toy.classifier.prototypes()[[1, 0, 2]]
+    toy.classifier.load(moved)
+    assert toy.learner.old_accuracy(3) == pytest.approx(1 / 3)
+    assert toy.learner.old_accuracy(2) == 0.0
+
+
+def test_takes_must_be_long_enough_and_alike() -> None:
+    toy = make_toy(0)
+    rng = np.random.default_rng(7)
+    alike, foreign = takes_of(rng, 4), takes_of(rng, 1)[0]
+    toy.learner.check_takes(alike, LearnerConfig().agreement_q14)
+    toy.learner.check_takes(alike[:1], 1 << 14)
+    with pytest.raises(TakeRejected, match="take 2 holds no word"):
+        toy.learner.check_takes([alike[0], alike[1][:7]], 0)
+    units = [toy.learner.embed(take)[0] / 2**14 for take in [*alike, foreign]]
+    others = [np.sum(units[:n] + units[n + 1 :], axis=0) for n in range(5)]
+    agreement = [unit @ other / np.linalg.norm(other) for unit, other in zip(units, others, strict=True)]
+    limit = int((agreement[4] + min(agreement[:4])) / 2 * 2**14)
+    with pytest.raises(TakeRejected, match="take 5 is unlike the other 4"):
+        toy.learner.check_takes([*alike, foreign], limit)
+
+
+def test_enrolment_keeps_the_takes_and_needs_a_row() -> None:
+    toy = make_toy(0)
+    rng = np.random.default_rng(7)
+    for row in range(3, 7):
+        assert toy.learner.enrol(takes_of(rng, 2, frames=50)) == row
+    records = [record for record in toy.memory.exemplars() if record.row >= 3]
+    assert [record.row for record in records] == [3, 3, 4, 4, 5, 5, 6, 6]
+    assert {record.frames for record in records} == {LONGEST}
+    with pytest.raises(BudgetExceeded):
+        toy.learner.enrol(takes_of(rng, 2))
+
+
+def test_measuring_work_changes_nothing() -> None:
+    toy = make_toy(0)
+    before = toy.snapshot()
+    heard, rehearsed = toy.learner.hear_exemplars(), toy.learner.rehearse(12)
+    assert toy.snapshot() == before
+    assert heard.frames == sum(record.frames for record in toy.memory.exemplars())
+    assert rehearsed.macs_gradient > 0
+    for _ in range(3):
+        toy.memory.remove_row(0)
+    assert toy.learner.rehearse(12).frames == 0

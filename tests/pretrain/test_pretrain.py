@@ -1,0 +1,225 @@
+"""From recordings to a model file: the same seed draws the same, and what is exported is what was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgelearn.audio.datasets import ClipInfo, read_manifest  # noqa: E402 - torch may be missing
+from edgelearn.audio.endpoint import EndpointConfig, find_utterance  # noqa: E402
+from edgelearn.audio.melbank import FrontendConfig  # noqa: E402
+from edgelearn.device.arena import Arena  # noqa: E402
+from edgelearn.engine.fixedpoint import join_master  # noqa: E402
+from edgelearn.errors import UsageError  # noqa: E402
+from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes  # noqa: E402
+from edgelearn.pretrain import augment  # noqa: E402
+from edgelearn.pretrain.calibration import _threshold  # noqa: E402
+from edgelearn.pretrain.corpus import FRAMES, Corpus, joinable_pairs, trained_clips  # noqa: E402
+from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
+from edgelearn.pretrain.model import BaseModel  # noqa: E402
+from edgelearn.pretrain.run import pretrain  # noqa: E402
+from edgelearn.pretrain.train import Recipe, Trainer  # noqa: E402
+from edgelearn.runtime.model import load_model  # noqa: E402
+from tests.engine.engine_cases import random_walk  # noqa: E402
+from tests.pretrain.tiny import make_data, sound  # noqa: E402
+
+TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"), takes=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def corpus(data: Path, seed: int = 1, halves: int = 0) -> Corpus:
+    return Corpus(data, FrontendConfig(), EndpointConfig(), halves, seed)
+
+
+def assert_same(first: object, second: object) -> None:
+    for mine, theirs in zip(vars(first).values(), vars(second).values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_epoch_depends_on_nothing_but_seed_and_number(data: Path) -> None:
+    first, again = corpus(data), corpus(data)
+    again.epoch(0)
+    assert_same(first.epoch(3), again.epoch(3))
+    others = (first.epoch(4), corpus(data, seed=2).epoch(3))
+    for other in others:
+        assert (
+            other.features.shape != first.epoch(3).features.shape or (other.features != first.epoch(3).features).any()
+        )
+
+
+def test_an_epoch_holds_rare_words_up_to_six_times_and_half_backwards(data: Path) -> None:
+    spoken = corpus(data)
+    epoch = spoken.epoch(0)
+    words = len(VOCABULARY) + 1
+    assert spoken.words == sorted(f"speech_commands:{word}" for word in (*VOCABULARY, "house"))
+    assert spoken.classes == 2 * words
+    counts = np.bincount(epoch.labels, minlength=2 * words)
+    assert counts[:words].tolist() == [4 * 6] * words
+    assert 0 < counts[words:].sum() < 4 * words
+    assert epoch.features.shape == (len(epoch.labels), FRAMES, 32)
+    assert epoch.lengths.min() >= 1
+    assert epoch.lengths.max() <= FRAMES
+    for features, length in zip(epoch.features, epoch.lengths, strict=True):
+        assert not features[length:].any()
+
+
+def test_words_are_joined_of_halves_of_two(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelearn.pretrain.corpus.LEAST_CLIPS_TO_JOIN", 4)
+    spoken = corpus(data, halves=5)
+    assert spoken.classes == 2 * 11 + 5
+    assert np.bincount(spoken.epoch(0).labels)[22:].tolist() == [12] * 5
+    assert spoken._pairs == corpus(data, halves=5)._pairs
+    for pair in spoken._pairs:
+        first, second = ({int(spoken.word_of[clip]) for clip in side} for side in zip(*pair, strict=True))
+        assert len(first) == len(second) == 1
+        assert first != second
+    joined = spoken._half_word(0, np.random.default_rng(1))
+    start, stop, found = find_utterance(spoken.make.frames(joined.astype(np.int16)), EndpointConfig())
+    assert found
+    assert 8 < stop - start < 60
+
+
+def test_what_can_be_joined() -> None:
+    def clips(dataset: str, word: str, count: int) -> list[ClipInfo]:
+        return [ClipInfo(Path(), dataset, word, "", "train", 1.0, False)] * count
+
+    spoken = [*clips("a", "x", 40), *clips("a", "y", 41), *clips("a", "z", 39), *clips("b", "x", 99)]
+    assert joinable_pairs(spoken) == 2
+    assert joinable_pairs([*spoken, *clips("b", "y", 40)]) == 4
+    assert joinable_pairs([]) == 0
+
+
+def test_training_never_hears_val_test_or_novel_words(data: Path) -> None:
+    clips = trained_clips(read_manifest(data))
+    assert {c.split for c in clips} == {"train"}
+    assert {c.speaker for c in clips} == {"t1", "t2"}
+    assert "marvin" not in {c.word for c in clips}
+    assert len(clips) == 11 * 4
+
+
+def test_augmentation_repeats_from_its_seed_and_never_clips() -> None:
+    clip = sound(3, np.random.default_rng(1)).astype(np.float32)
+    noises = [np.random.default_rng(2).normal(0, 900, 5000).astype(np.float32)]
+    versions = [augment.augment(clip, noises, np.random.default_rng(seed)) for seed in range(40)]
+    for seed, version in enumerate(versions):
+        assert version.dtype == np.int16
+        assert np.abs(version.astype(int)).max() <= 32000
+        assert 0.86 < len(version) / len(clip) < 1.16
+        np.testing.assert_array_equal(version, augment.augment(clip, noises, np.random.default_rng(seed)))
+    assert len({version.tobytes() for version in versions}) == 40
+
+
+def test_noise_is_laid_in_at_the_ratio_asked_for() -> None:
+    word = np.zeros(16000, np.float32)
+    word[6400:10400] = 5000 * np.sin(np.arange(4000))
+    noise = [np.random.default_rng(2).normal(0, 900, 50000).astype(np.float32)]
+    added = augment.with_noise(word, noise, np.random.default_rng(1), 10.0) - word
+    loud = (word[6400:10240] ** 2).mean()  # twelve of fifty blocks, the loudest quarter
+    assert 10 * np.log10(loud / (added**2).mean()) == pytest.approx(10, abs=0.3)
+
+
+def test_speed_room_and_microphone() -> None:
+    tone = (1000 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000)).astype(np.float32)
+    faster = augment.change_speed(tone, 1.1)
+    assert len(faster) == int(16000 / 1.1)
+    assert np.abs(np.fft.rfft(faster)).argmax() == pytest.approx(220 * len(faster) / 16000, abs=1)
+    room = augment.in_room(tone, np.random.default_rng(1))
+    assert room.shape == tone.shape
+    np.testing.assert_allclose(room[:2], tone[:2], atol=40)  # the direct path comes first
+    hum = (1000 * np.sin(2 * np.pi * 15 * np.arange(16000) / 16000)).astype(np.float32)
+    assert np.abs(augment.through_microphone(hum, np.random.default_rng(1))).mean() < 0.1 * np.abs(hum).mean()
+
+
+def test_weights_biases_and_rows_are_rounded_to_their_formats(rng: np.random.Generator) -> None:
+    weights, bias = rng.uniform(-1.98, 1.98, (48, 64)), rng.normal(size=64)
+    params = fixed_point(weights, bias, 6)
+    master = join_master(params["layer0.weights_hi"], params["layer0.weights_lo"])
+    np.testing.assert_allclose(master / 2**14, weights, atol=0.5 / 2**14)
+    np.testing.assert_allclose(params["layer0.weights_hi"] / 2**6, weights, atol=(0.5 + 1 / 256) / 2**6)
+    np.testing.assert_allclose(params["layer0.bias"] / 2**19, bias, atol=0.5 / 2**19)
+    classes = rng.normal(size=(5, 16))
+    rows = unit_rows(classes)
+    assert np.abs(rows.astype(int)).max(axis=1).tolist() == [127] * 5
+    np.testing.assert_allclose(rows / 127 * np.abs(classes).max(axis=1)[:, None], classes, atol=0.02)
+
+
+@pytest.mark.parametrize("capacity", [3000, 16384])
+def test_exemplars_are_drawn_from_all_words_in_turn(capacity: int, rng: np.random.Generator) -> None:
+    utterances = {row: [random_walk(20, 32, rng) for _ in range(6)] for row in (2, 5, 9)}
+    packed = choose_exemplars(utterances, 2458, capacity)
+    memory = RehearsalMemory(capacity, 32, 2458, Arena(rehearsal_bytes(capacity, 32)))
+    memory.unpack(packed)
+    rows = [record.row for record in memory.exemplars()]
+    assert rows == ([2, 5, 9] * 6)[: len(rows)]
+    assert (len(rows) == 18) == (capacity == 16384)
+    assert capacity == 16384 or capacity - memory.used_bytes < 1024
+
+
+def test_thresholds_let_one_in_a_hundred_through() -> None:
+    assert _threshold([]) == 0
+    scores = [float(v) for v in range(1000)]
+    assert sum(score >= _threshold(scores) for score in scores) <= 10
+    assert _threshold([5.0]) == 6
+
+
+def test_training_repeats_bit_for_bit(data: Path) -> None:
+    epoch = corpus(data).epoch(0)
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(1)
+        model = BaseModel(32, 16, 22, 6)
+        model.quantised, model.theta_x, model.theta_h = True, 0.3, 0.12
+        trainer = Trainer(model, 3e-3, 100)
+        losses = [trainer.run(epoch, 32, [seed, n])[0] for n in range(2)]
+        assert losses[1] < losses[0]
+        states.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(states[0], states[1], strict=True))
+    assert not torch.equal(states[0][0], states[2][0])
+
+
+def test_data_that_is_too_little_is_refused_before_training(data: Path, tmp_path: Path) -> None:
+    for recipe in (dataclasses.replace(TOY, batch=44), dataclasses.replace(TOY, joined_words=1)):
+        with pytest.raises(UsageError, match="44 training clips, and 0 pairs"):
+            pretrain(data, tmp_path / "model.npz", recipe, 1, print)
+    (tmp_path / "manifest.csv").write_text("path,dataset,word,speaker,split,seconds\n")
+    with pytest.raises(UsageError, match="no training clips of bed, cat"):
+        pretrain(tmp_path, tmp_path / "model.npz", TOY, 1, print)
+
+
+def test_a_small_run_makes_a_model_that_loads(data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    metrics = pretrain(data, tmp_path / "model.npz", TOY, 1, lines.append)
+    model = load_model(tmp_path / "model.npz")
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert "float companion" in lines[1]
+    assert {f"{split}_{kind}" for split in ("val", "test") for kind in ("fixed", "float_twin", "float_dense")} <= set(
+        metrics
+    )
+    assert metrics["open_set_q14"] == model.open_set_q14 != 0
+    assert [word.name for word in model.words] == list(VOCABULARY)
+    assert model.labels == tuple(sorted(f"speech_commands:{word}" for word in (*VOCABULARY, "house")))
+    assert all(model.labels[word.row] == f"speech_commands:{word.name}" for word in model.words)
+    assert all(word.threshold_q14 != 0 and not word.taught for word in model.words)
+    layer = model.network.layers[0]
+    assert (layer.inputs, layer.hidden, layer.theta_x_q13, layer.theta_h_q13) == (32, 16, 2458, 983)
+    assert model.prototypes.shape == (11, 16)
+    assert len(model.rehearsal) > 1000
+    assert model.provenance["recipe"]["seed"] == 1

@@ -1,0 +1,167 @@
+"""The listening half: the same events for any blocks, an exact M when the weights change, gaps, refractory time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgelearn.runtime.model import Model
+from edgelearn.runtime.recognizer import Event, Recognizer, Utterance
+from edgelearn.runtime.voice import VoiceDevice
+
+Sound = NDArray[np.int16]
+Stream = Callable[..., Sound]
+HOP_S = 0.02
+
+
+def hear(recognizer: Recognizer, sound: Sound, block: int = 1600) -> list[Event]:
+    recognizer.reset()
+    events = [event for at in range(0, len(sound), block) for event in recognizer.push(sound[at : at + block])]
+    return events + recognizer.push(np.zeros(8000, np.int16))
+
+
+@pytest.fixture
+def all_heard(model: Model) -> VoiceDevice:
+    """A device that takes every utterance for a word, so that these tests do not depend on how good the model is."""
+    words = tuple(replace(word, threshold_q14=-40000) for word in model.words)
+    return VoiceDevice(replace(model, words=words))
+
+
+def test_every_utterance_is_an_event_with_its_times(all_heard: VoiceDevice, stream: Stream) -> None:
+    events = hear(all_heard.recognizer, stream("bed", "down", "five"))
+    assert len(events) == 3
+    for event in events:
+        assert 0 <= event.start_s < event.end_s
+        assert event.latency_ms == 240
+        assert 0.3 < event.sparsity < 1
+        assert -1 <= event.score <= 1
+    assert [event.start_s for event in events] == pytest.approx([0.25, 1.37, 2.72], abs=0.1)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=20))
+def test_blocks_of_any_size_give_the_same_events(all_heard: VoiceDevice, stream: Stream, sizes: list[int]) -> None:
+    sound = stream("bed", "down")
+    recognizer = all_heard.recognizer
+    wanted = hear(recognizer, sound)
+    counts = recognizer.counts
+    recognizer.reset()
+    events, at, turn = [], 0, 0
+    while at < len(sound):
+        size = max(sizes[turn % len(sizes)], 7 if sum(sizes) == 0 else 0)
+        events += recognizer.push(sound[at : at + size])
+        at += size
+        turn += 1
+    events += recognizer.push(np.zeros(8000, np.int16))
+    assert events == wanted
+    assert recognizer.counts == counts
+
+
+def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice, stream: Stream) -> None:
+    recognizer = all_heard.recognizer
+    seen: list[Utterance] = []
+    recognizer.on_utterance = seen.append
+    (event,) = hear(recognizer, stream("bed"))
+    (utterance,) = seen
+    assert utterance.frames.shape == (utterance.stop - utterance.start, 32)
+    assert utterance.heard == event.word
+    config = all_heard.model().endpoint
+    assert event.start_s == pytest.approx((utterance.start + config.pre_frames) * HOP_S)
+    assert event.end_s == pytest.approx((utterance.stop - config.post_frames) * HOP_S)
+    # the score is that of the same frames as a clip of their own
+    unit, _ = all_heard.learner.embed(utterance.frames)
+    rows = np.array([word.row for word in recognizer.words])
+    assert event.score == int(all_heard.classifier.scores(unit, rows)[0].max()) / 16384
+
+
+def test_silence_and_no_words_give_no_events(device: VoiceDevice, stream: Stream) -> None:
+    assert hear(device.recognizer, np.zeros(16000, np.int16)) == []
+    assert device.recognizer.counts.macs_forward == 0
+    device.recognizer.words = ()
+    assert hear(device.recognizer, stream("bed")) == []
+    assert device.recognizer.counts.macs_forward > 0
+
+
+def test_a_threshold_and_a_sensitivity_decide(all_heard: VoiceDevice, stream: Stream) -> None:
+    recognizer, sound = all_heard.recognizer, stream("bed")
+    (event,) = hear(recognizer, sound)
+    score_q14 = round(event.score * 16384)
+    words = recognizer.words
+    for over, expected in ((0, 1), (1, 0)):
+        recognizer.words = tuple(replace(word, threshold_q14=score_q14 + over) for word in words)
+        assert len(hear(recognizer, sound)) == expected
+    recognizer.bias_q14 = 1
+    assert len(hear(recognizer, sound)) == 1
+
+
+def test_after_a_gap_the_clock_goes_on_and_nothing_old_is_heard(all_heard: VoiceDevice, stream: Stream) -> None:
+    recognizer, sound = all_heard.recognizer, stream("bed")
+    recognizer.reset()
+    half = sound[: 4000 + 3000]  # in the middle of the word
+    assert recognizer.push(half) == []
+    frames = recognizer.frames
+    recognizer.gap()
+    assert recognizer.frames == frames
+    assert recognizer.push(np.concatenate((sound[-8000:], sound[-8000:]))) == []
+    events = recognizer.push(sound) + recognizer.push(np.zeros(8000, np.int16))
+    assert len(events) == 1
+    assert events[0].start_s == pytest.approx(frames * HOP_S + 1 + 0.25, abs=0.1)
+
+
+def test_a_word_rests_for_its_refractory_time_in_sound(all_heard: VoiceDevice, stream: Stream) -> None:
+    recognizer, sound = all_heard.recognizer, stream("bed", "bed", "bed")
+    starts = [event.start_s for event in hear(recognizer, sound)]
+    assert len(starts) == 3
+    apart = round((starts[1] - starts[0]) / HOP_S)
+    recognizer.refractory_frames = apart - 3
+    assert len(hear(recognizer, sound)) == 3
+    # the second is within the time of the first, the third is not: a word that was not reported does not prolong it
+    recognizer.refractory_frames = apart + 3
+    assert [event.start_s for event in hear(recognizer, sound)] == [starts[0], starts[2]]
+    assert len(hear(recognizer, sound, block=160)) == 2
+
+
+def dense_memory(device: VoiceDevice) -> NDArray[np.int64]:
+    """M as the definition has it, from all weights, x^ and h^."""
+    layer, state = device.network.layers[0], device.recognizer._state.layers[0]
+    columns = np.concatenate((state.x_hat, state.h_hat)).astype(np.int64)
+    return layer.bias.astype(np.int64) + columns @ layer.weights_hi.astype(np.int64)
+
+
+def test_m_is_exact_when_the_weights_change_within_an_utterance(device: VoiceDevice, stream: Stream) -> None:
+    recognizer, sound = device.recognizer, stream("bed")
+    recognizer.reset()
+    recognizer.push(sound[:6400])
+    state = recognizer._state.layers[0]
+    np.testing.assert_array_equal(state.memory, dense_memory(device))
+    assert np.count_nonzero(state.h_hat)
+    fed = recognizer._fed
+    params = device.network.params()
+    params["layer0.weights_hi"] = np.random.default_rng(0).integers(-60, 60, (160, 512), np.int8)
+    device.network.load(params)
+    recognizer.weights_changed()
+    recognizer.push(sound[6400:7600])
+    assert recognizer._fed > fed
+    np.testing.assert_array_equal(state.memory, dense_memory(device))
+
+
+def test_the_ring_holds_the_longest_utterance(all_heard: VoiceDevice) -> None:
+    """A sound of nearly the limit, in noise: its frames are those of the front end."""
+    rng = np.random.default_rng(3)
+    config = all_heard.model().endpoint
+    quiet, loud = rng.normal(0, 10, 16000), rng.normal(0, 6000, 320 * (config.longest - config.hang_frames - 6))
+    sound = np.concatenate((quiet, loud, quiet)).astype(np.int16)
+    seen: list[Utterance] = []
+    all_heard.recognizer.on_utterance = seen.append
+    hear(all_heard.recognizer, sound)
+    (utterance,) = seen
+    assert len(utterance.frames) > 60
+    all_heard.frontend.reset()
+    frames = all_heard.frontend.push(sound)
+    np.testing.assert_array_equal(utterance.frames, frames[utterance.start : utterance.stop])

@@ -1,0 +1,172 @@
+"""One stream that is heard and learned from: the same bits every time, whatever is heard meanwhile, and clean ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgelearn.errors import BudgetExceeded, LearningRejected, UsageError
+from edgelearn.learning.learner import LearnerConfig
+from edgelearn.runtime.model import Model
+from edgelearn.runtime.recognizer import Event
+from edgelearn.runtime.session import Happening, Session, TakeHeard, Taught
+from edgelearn.runtime.voice import VoiceDevice
+
+Stream = Callable[..., NDArray[np.int16]]
+CONFIG = LearnerConfig(steps=12, max_old_loss=1.0)
+TAKES = tuple(f"computer_flite-slt_take{n}" for n in (1, 2, 3))
+
+
+def play(session: Session, sound: NDArray[np.int16], block: int = 800) -> list[Happening]:
+    return [one for at in range(0, len(sound), block) for one in session.push(sound[at : at + block])]
+
+
+def clipped(sound: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Speech far too loud, in the same quiet room."""
+    wide = sound.astype(np.int32)
+    return np.clip(np.where(np.abs(wide) > 60, wide * 60, wide), -32768, 32767).astype(np.int16)
+
+
+def everything(device: VoiceDevice) -> list[bytes]:
+    model = device.model()
+    return [array.tobytes() for array in (*model.params.values(), model.prototypes, model.rehearsal)]
+
+
+def test_a_word_is_learned_while_listening_and_heard_on_the_same_stream(device: VoiceDevice, stream: Stream) -> None:
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 3)
+    assert session.busy
+    sound = stream(*TAKES, "bed", "computer_flite-slt_take5", "computer_flite-slt_take6")
+    happened = play(session, sound) + session.finish()
+    takes = [one for one in happened if isinstance(one, TakeHeard)]
+    (taught,) = (one for one in happened if isinstance(one, Taught))
+    assert [(one.word, one.problem, one.missing) for one in takes] == [("computer", "", n) for n in (2, 1, 0)]
+    assert (taught.word, taught.takes, taught.report.updates) == ("computer", 3, 12)
+    assert taught.seconds > 0
+    assert happened.index(taught) > happened.index(takes[-1])
+    heard = [one.word for one in happened[happened.index(taught) :] if isinstance(one, Event)]
+    assert heard.count("computer") == 2
+    assert not session.busy
+    assert session.samples == len(sound) + 8000
+
+
+def test_a_recorded_session_gives_the_same_bits_every_time(model: Model, stream: Stream) -> None:
+    sound = stream(*TAKES, "bed", "down", "computer_flite-slt_take5")
+    results = []
+    for _ in range(2):
+        device = VoiceDevice(model)
+        session = Session(device, CONFIG, steps_per_block=1)
+        session.ask_for("computer", 3)
+        happened = play(session, sound) + session.finish()
+        words = [one for one in happened if isinstance(one, Event)]
+        losses = [one.report.losses for one in happened if isinstance(one, Taught)]
+        results.append((words, losses, device.recognizer.counts, everything(device)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(("block", "steps"), [(160, 1), (1600, 3), (100_000, 1)])
+def test_what_is_heard_and_how_it_is_sliced_does_not_change_what_is_learned(
+    model: Model, stream: Stream, block: int, steps: int
+) -> None:
+    """The steps of a lesson are the same steps whenever they run, and so are the weights that come of them."""
+    results = []
+    for parts, size, slices in ((TAKES, 800, 2), ((*TAKES, "bed", "five"), block, steps)):
+        device = VoiceDevice(model)
+        session = Session(device, CONFIG, slices)
+        session.ask_for("computer", 3)
+        play(session, stream(*parts), size)
+        session.finish()
+        results.append(everything(device))
+    assert results[0] == results[1]
+
+
+def test_takes_that_will_not_do_are_told_and_asked_for_again(device: VoiceDevice, stream: Stream) -> None:
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 2)
+    loud = clipped(stream("bed"))
+    happened = play(session, np.concatenate((stream(TAKES[0]), loud, stream(TAKES[1])))) + session.finish()
+    takes = [one for one in happened if isinstance(one, TakeHeard)]
+    assert [bool(one.problem) for one in takes] == [False, True, False]
+    assert "clipped" in takes[1].problem
+    assert [one.missing for one in takes] == [1, 1, 0]
+    assert device.model().word("computer").takes == 2
+
+
+def test_words_heard_aside_are_events_and_no_takes(device: VoiceDevice, stream: Stream) -> None:
+    device.recognizer.bias_q14 = 40000  # everything is a word
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 1, aside=True)
+    happened = play(session, stream("bed")) + session.finish()
+    assert [type(one) for one in happened] == [Event]
+    assert session.busy
+
+
+def test_without_aside_every_utterance_is_a_take_and_no_event(device: VoiceDevice, stream: Stream) -> None:
+    device.recognizer.bias_q14 = 40000
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 2)
+    happened = play(session, stream("bed"))
+    assert [type(one) for one in happened] == [TakeHeard]
+
+
+def test_a_take_is_judged_by_its_own_sound_after_a_gap(device: VoiceDevice, stream: Stream) -> None:
+    """Each gap loses the part of a frame that was there; the sound of a take is still the sound of that take."""
+    session = Session(device, CONFIG)
+    quiet = stream()
+    for _ in range(60):
+        play(session, quiet[:700])
+        session.gap()
+    play(session, quiet)
+    session.ask_for("computer", 1)
+    loud = clipped(stream("bed"))
+    take = play(session, loud)[0]
+    assert isinstance(take, TakeHeard)
+    assert "clipped" in take.problem
+
+
+def test_a_second_session_on_one_device(device: VoiceDevice, stream: Stream) -> None:
+    play(Session(device, CONFIG), stream("bed", "down"))
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 1)
+    happened = play(session, stream(TAKES[0])) + session.finish()
+    assert [type(one) for one in happened] == [TakeHeard, Taught]
+
+
+def test_learning_that_is_refused_leaves_the_device_as_it_was(device: VoiceDevice, stream: Stream) -> None:
+    before = everything(device)
+    session = Session(device, LearnerConfig(steps=40, rate_q16=20000, max_old_loss=0.0), steps_per_block=4)
+    session.ask_for("computer", 3)
+    sound = stream(*TAKES, "bed", "down")
+    with pytest.raises(LearningRejected):
+        play(session, sound)
+    assert everything(device) == before
+    assert not session.busy
+    assert session.push(np.zeros(800, np.int16)) == []
+
+
+def test_a_session_that_is_dropped_leaves_the_device_as_it_was(device: VoiceDevice, stream: Stream) -> None:
+    before = everything(device)
+    session = Session(device, CONFIG, steps_per_block=1)
+    session.ask_for("computer", 3)
+    sound = stream(*TAKES)
+    at = 0
+    while everything(device) == before:
+        session.push(sound[at : at + 800])
+        at += 800
+    assert session.busy
+    del session
+    device.recognizer.on_utterance = None
+    assert everything(device) == before
+
+
+def test_what_cannot_be_taught_is_refused_at_once(device: VoiceDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(device, CONFIG)
+    with pytest.raises(UsageError, match="already"):
+        session.ask_for("bed", 3)
+    monkeypatch.setattr(device.classifier, "rows", device.classifier.config.rows)
+    with pytest.raises(BudgetExceeded):
+        session.ask_for("computer", 3)
+    assert not session.busy
