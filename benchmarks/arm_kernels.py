@@ -30,7 +30,7 @@ from edgelearn.device.board import load_board
 
 TABLE = Path(__file__).resolve().parent.parent / "configs" / "kernels" / "arm_cycles.toml"
 OLDEST_LLVM = 17
-"""The first llvm-mca with a model of the Neoverse N1, the server twin of the Cortex-A76."""
+"""Older ones simulate the Neoverse N1, the server twin of the Cortex-A76, as a Cortex-A57."""
 ITERATIONS = 1000
 
 
@@ -47,8 +47,8 @@ class Core:
 CORES = (
     Core("cortex-a53", "cortex-a53", (), "raspberry_pi_zero_2w"),
     Core("cortex-a72", "cortex-a72", (), "raspberry_pi_4"),
-    # Both cores take 4 instructions a cycle (Arm's N1 optimisation guide, 4.1). LLVM's own figure serves its
-    # scheduler and moves: 8 in LLVM 19, 3 in LLVM 22.
+    # Both cores decode 4 instructions a cycle. The model's own figure serves LLVM's scheduler and moves: 8 in
+    # LLVM 19, 3 in LLVM 22.
     Core("cortex-a76", "neoverse-n1", ("-dispatch=4",), "raspberry_pi_5"),
 )
 

@@ -86,6 +86,7 @@ ADDED = {
     "board": "the board of the estimate",
     "board_seconds": "estimate for the board",
     "truncated_frames": "frames, over all steps, that were longer ago than the tape reaches",
+    "saturations": "numbers that left the range of their format and were clipped, over all steps",
     "peak_bytes": "most bytes of the budget ever in use",
     "budget_bytes": "the budget",
     "old_words_before": "share of the old words' exemplars that were recognised before learning",
@@ -211,17 +212,27 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "classes": "base: classes that were decided between",
         "sparsity": "base: share of deltas that were skipped",
         "dataset, learner, condition": "fewshot: what this line is about",
-        "closed_kN": "fewshot: share of test takes whose best novel word is the right one, after N takes (1, 3, 5)",
+        "across_speakers": (
+            "fewshot: whether the takes are of N people and the tests of everyone else, and not both of one speaker; "
+            "the other words are then those of everyone else too, and base classes that are one of the words "
+            "reject it like any other class of the background"
+        ),
+        "closed_kN": (
+            "fewshot: share of test takes whose best novel word is the right one, after N takes "
+            "(1, 3, 5; across speakers 1, 5, 10)"
+        ),
         "hit_at_1pct_fa_kN, hit_at_5pct_fa_kN": (
             "fewshot: share heard as the right word where 1 % or 5 % of the speaker's other words are accepted"
         ),
         "hit_auto_kN, fa_auto_kN": (
-            "fewshot: share heard, and share of other words accepted, at the device's own threshold"
+            "fewshot: share heard, and share of other words accepted, at the words' own thresholds"
         ),
         "..._ci95": "fewshot: [low, high] of each of these, by bootstrap over speakers",
         "speakers_kN, n_kN": "fewshot: speakers, and test takes over all draws",
-        "base_before, base_after": "fewshot: base accuracy before and after the novel words were learned (5 takes)",
-        "learn_seconds": "fewshot: seconds of a trial for each novel word, its tests included, on this machine",
+        "base_before, base_after": (
+            "fewshot: base accuracy before and after the novel words were learned (from the most takes)"
+        ),
+        "learn_seconds": "fewshot: seconds to learn a word on this machine",
         "learn_sparsity": "fewshot: share of deltas that were skipped while learning",
         "peak_bytes": "most bytes of the budget ever in use",
         "budget_bytes": "fewshot: the budget",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from edgelearn.audio.endpoint import END, HANG, IDLE, ONSET, SPEECH, TOO_LONG, EndpointConfig
+from edgelearn.audio.endpoint import END, HANG, IDLE, ONSET, SPEECH, SPREAD, TOO_LONG, EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 
 
@@ -98,13 +98,15 @@ class EndPointer:
 
     def __init__(self, config: EndpointConfig, floor: list[int]) -> None:
         self.config = config
-        self.floor_q8 = [256 * value for value in floor]
+        self.floor_q8: list[int] = [256 * value for value in floor]
         self.run = self.length = self.silence = self.peak = 0
         self.excess = 0
 
     def push(self, frame: list[int]) -> int:
-        """Take a frame, return its code."""
+        """Take a frame, return its code; what never ended left no floor, and this frame is the new one."""
         config = self.config
+        if not self.floor_q8:
+            self.floor_q8 = [256 * value for value in frame]
         over = [v - (f >> 8) - config.margin for v, f in zip(frame, self.floor_q8, strict=True)]
         self.excess = sum(v for v in over if v > 0)
         limit = max(config.release, self.peak // config.fade) if self.length else config.onset
@@ -124,6 +126,8 @@ class EndPointer:
         self.silence = 0 if active else self.silence + 1
         if self.length >= config.longest or self.silence >= config.hang_frames:
             code = TOO_LONG if self.length >= config.longest else END
+            if code == TOO_LONG:
+                self.floor_q8 = []
             self.length = self.run = 0
             return code
         return SPEECH if active else HANG
@@ -131,7 +135,7 @@ class EndPointer:
 
 def segments(frames: list[list[int]], config: EndpointConfig) -> list[tuple[int, int, int]]:
     """All utterances of a clip: start, stop, and the summed excess of their speech."""
-    floor = [sorted(band)[len(frames) // 10] for band in zip(*frames, strict=True)]
+    floor = [sorted(band)[len(frames) // 5] + SPREAD for band in zip(*frames, strict=True)]
     pointer, found = EndPointer(config, floor), []
     start = last = weight = 0
     codes = [(pointer.push(frame), pointer.excess) for frame in frames]

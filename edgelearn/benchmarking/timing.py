@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 Work = Callable[[], object]
 
-SLICE_S = 3e-4
-"""Length of one measurement: far above the clock's resolution, far below a scheduler's time slice."""
+SLICE_S = 2e-3
+"""Length of one measurement: several runs of the longest piece of work, so that caches are warm for either side."""
 LEAST_ROUNDS = 15
 
 

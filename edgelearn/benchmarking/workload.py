@@ -41,9 +41,7 @@ class Workload:
     def at(self, share: float) -> Workload:
         """Return it with both thresholds at `share` of what they are; 0 is dense."""
         theta_x, theta_h = (min(32767, round(share * t)) for t in (self.layer.theta_x_q13, self.layer.theta_h_q13))
-        return replace(
-            self, config=NetworkConfig((replace(self.layer, theta_x_q13=theta_x, theta_h_q13=theta_h),))
-        )
+        return replace(self, config=NetworkConfig((replace(self.layer, theta_x_q13=theta_x, theta_h_q13=theta_h),)))
 
     def sparsity(self) -> float:
         """Return the share of deltas that are skipped on this input."""

@@ -59,6 +59,7 @@ class Appliance:
             "board": self.board.name,
             "board_seconds": round(spent.seconds, 4),
             "truncated_frames": report.truncated_frames,
+            "saturations": counts.saturations,
             "peak_bytes": self.device.arena.high_water_bytes,
             "budget_bytes": self.device.arena.budget_bytes,
             "old_words_before": round(report.old_before, 4),

@@ -29,13 +29,14 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
     if as_json:
         emit("added", **fields)
         return
+    clipped = f"; {fields['saturations']:,} numbers left their range and were clipped" * (fields["saturations"] > 0)
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
         f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}: "
         f"{fields['updates']} updates in {fields['seconds']:.3g} s here, "
         f"{fields['board_seconds']:.3g} s and {fields['energy_mj']:.3g} mJ on {board} (estimate)\n"
         f"  {100 * fields['sparsity']:.0f} % of the deltas were skipped, {100 * saved:.0f} % of the multiplications "
-        f"saved; memory {fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes\n"
+        f"saved; memory {fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes{clipped}\n"
         f"  old words on their exemplars: {100 * fields['old_words_before']:.0f} % before, "
         f"{100 * fields['old_words_after']:.0f} % after{advice}",
         flush=True,

@@ -16,6 +16,7 @@ import numpy as np
 from edgelearn.engine.backward import GradientArrays, backward_tape
 from edgelearn.engine.fixedpoint import Int8Array, Int16Array, Int32Array, Int64Array, Scalar
 from edgelearn.engine.forward import (
+    COUNTERS,
     FRAMES,
     FRAMES_TAPED,
     TAPED_FRAMES,
@@ -31,6 +32,8 @@ from edgelearn.jit import kernel, numba
 
 LAYER_ROWS, STATE_ROWS, TAPED_ROWS, GRADIENT_ROWS = 4, 5, 2, 5
 """Rows of a table that each tuple of arrays takes; a layer's three numbers share its last."""
+SCRATCH_ROWS = 4
+"""The scratch of a frame and the counters, at the end of a state's table."""
 
 
 def bind(*groups: NamedTuple) -> Int64Array:
@@ -154,39 +157,50 @@ def _column_scratch(table: Int64Array, n: Scalar) -> ColumnScratch:
 
 
 @kernel
-def forward_call(
-    network: Int64Array, places: Int64Array, tape_places: Int64Array,
-    frames: Int8Array, pool: Int32Array, hidden_out: Int16Array, counters: Int64Array,
-) -> None:  # fmt: skip
-    """`forward_block` on the arrays of a network, a state and, if its table is not empty, a tape."""
-    layers = network.shape[0] // LAYER_ROWS
-    # With one layer, the second is the first again, and never looked at.
-    top = layers - 1
-    layer0, layer1 = _layer(network, 0), _layer(network, top * LAYER_ROWS)
-    state0, state1 = _state(places, 0), _state(places, top * STATE_ROWS)
-    n = layers * STATE_ROWS
-    scratch = ScratchArrays(
-        _uint16(places, n), _int16(places, n + 1), _int16(places, n + 2)
-    )
+def _scratch(table: Int64Array, n: Scalar) -> ScratchArrays:
+    return ScratchArrays(_uint16(table, n), _int16(table, n + 1), _int16(table, n + 2))
+
+
+@kernel
+def stream_call(places: Int64Array, frames: Int8Array, pool: Int32Array, hidden_out: Int16Array) -> None:
+    """`forward_block` without a tape, on the arrays of a state and its network."""
+    layers = (places.shape[0] - SCRATCH_ROWS) // (LAYER_ROWS + STATE_ROWS)
+    first, top = layers * LAYER_ROWS, layers - 1
+    state0 = _state(places, first)
+    scratch = _scratch(places, places.shape[0] - SCRATCH_ROWS)
+    counters = _array(places[places.shape[0] - 1, 0], (COUNTERS,), np.int64)
     counters[FRAMES] += frames.shape[0]
-    if tape_places.shape[0] > 0:
-        tape = _tape(tape_places, layers * TAPED_ROWS)
-        before = np.int64(tape.fill[FRAMES_TAPED])
-        forward_block(
-            frames, layers, layer0, state0, layer1, state1, scratch, pool, hidden_out,
-            1, _taped(tape_places, 0), _taped(tape_places, top * TAPED_ROWS), tape, counters,
-        )  # fmt: skip
-        counters[TAPED_FRAMES] += np.int64(tape.fill[FRAMES_TAPED]) - before
-    else:
-        # Stand-ins of the right types.
-        row = scratch.gates.reshape((1, scratch.gates.shape[0]))
-        none = TapeLayerArrays(row, row)
-        nnz = scratch.columns.reshape((1, scratch.columns.shape[0]))
-        tape = TapeArrays(state0.memory, nnz, scratch.columns, scratch.deltas)
-        forward_block(
-            frames, layers, layer0, state0, layer1, state1, scratch, pool, hidden_out,
-            0, none, none, tape, counters,
-        )  # fmt: skip
+    # Stand-ins of the right types, never looked at.
+    row = _array(places[first, 0], (0, 0), np.int16)
+    none = TapeLayerArrays(row, row)
+    nnz = _array(places[first, 0], (0, 0), np.uint16)
+    tape = TapeArrays(state0.memory, nnz, scratch.columns, scratch.deltas)
+    forward_block(
+        frames, layers, _layer(places, 0), state0,
+        _layer(places, top * LAYER_ROWS), _state(places, first + top * STATE_ROWS),
+        scratch, pool, hidden_out, 0, none, none, tape, counters,
+    )  # fmt: skip
+
+
+@kernel
+def taped_call(
+    places: Int64Array, tape_places: Int64Array, frames: Int8Array, pool: Int32Array, hidden_out: Int16Array
+) -> None:
+    """`forward_block` on the arrays of a state, its network and a tape."""
+    layers = (places.shape[0] - SCRATCH_ROWS) // (LAYER_ROWS + STATE_ROWS)
+    first, top = layers * LAYER_ROWS, layers - 1
+    counters = _array(places[places.shape[0] - 1, 0], (COUNTERS,), np.int64)
+    tape = _tape(tape_places, layers * TAPED_ROWS)
+    before = np.int64(tape.fill[FRAMES_TAPED])
+    # With one layer, the second is the first again, and never looked at.
+    forward_block(
+        frames, layers, _layer(places, 0), _state(places, first),
+        _layer(places, top * LAYER_ROWS), _state(places, first + top * STATE_ROWS),
+        _scratch(places, places.shape[0] - SCRATCH_ROWS), pool, hidden_out,
+        1, _taped(tape_places, 0), _taped(tape_places, top * TAPED_ROWS), tape, counters,
+    )  # fmt: skip
+    counters[FRAMES] += frames.shape[0]
+    counters[TAPED_FRAMES] += np.int64(tape.fill[FRAMES_TAPED]) - before
 
 
 @kernel

@@ -55,6 +55,12 @@ class ScratchArrays(NamedTuple):
     gates: Int16Array
 
 
+class CounterArrays(NamedTuple):
+    """What forward calls counted: int64 [COUNTERS]."""
+
+    counters: Int64Array
+
+
 class TapeLayerArrays(NamedTuple):
     """A layer's part of the tape: gates, later CM16, int16 [F, 4H]; c int16 [F+1, H], c[0] from before."""
 

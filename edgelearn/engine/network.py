@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgelearn.device.arena import Arena
 from edgelearn.engine.backward import GradientArrays
-from edgelearn.engine.binding import backward_call, bind, forward_call, update_call
+from edgelearn.engine.binding import backward_call, bind, stream_call, taped_call, update_call
 from edgelearn.engine.counts import Counts, count_backward, count_forward, count_rebuild, count_update
 from edgelearn.engine.fixedpoint import (
     MASTER_MAX,
@@ -31,6 +31,7 @@ from edgelearn.engine.forward import (
     SATURATIONS,
     TAPED_ENTRIES,
     TAPED_FRAMES,
+    CounterArrays,
     LayerArrays,
     ScratchArrays,
     StateArrays,
@@ -78,8 +79,8 @@ class State:
             for k in range(len(network.config.layers))
         )
         self.scratch = ScratchArrays(*(arrays[f"scratch.{field}"] for field in ScratchArrays._fields))
-        self.places = bind(*self.layers, self.scratch)
         self.counters = np.zeros(COUNTERS, np.int64)
+        self.places = bind(*network.layers, *self.layers, self.scratch, CounterArrays(self.counters))
         self.checked_pool: Int32Array | None = None
         self.reset()
 
@@ -242,15 +243,12 @@ class Network:
             _check_array("hidden_out", hidden_out, np.int16, (len(frames), hidden))
         if tape is not None and tape.backward_done:
             raise ValueError("the tape holds gradients of a backward pass: reset it first")
-        forward_call(
-            self.places,
-            state.places,
-            _NO_PLACES if tape is None else tape.places,
-            frames,
-            _NO_POOL if pool is None else pool,
-            _NO_HIDDEN if hidden_out is None else hidden_out,
-            state.counters,
-        )
+        grown = _NO_POOL if pool is None else pool
+        written = _NO_HIDDEN if hidden_out is None else hidden_out
+        if tape is None:
+            stream_call(state.places, frames, grown, written)
+        else:
+            taped_call(state.places, tape.places, frames, grown, written)
 
     def backward(self, tape: Tape, gradients: Gradients, grad_h: Int32Array) -> Counts:
         """Sparse BPTT over all taped frames; leaves CM16 on the tape and dL/db in `gradients`.
@@ -320,7 +318,7 @@ class Network:
                 tape.places,
                 gradients.places,
                 k,
-                mult,
+                np.int32(mult),  # an int64 here would make every product of the update a scalar one on ARM
                 shifts[k],
                 step_seed,
                 bias_limit(layer.inputs, layer.hidden),
@@ -356,6 +354,7 @@ def warm_up() -> None:
     tape = network.new_tape(2, 128, "tape")
     gradients = network.new_backward("gradients")
     frames, hidden = np.zeros((2, 8), np.int8), np.zeros((2, 16), np.int16)
+    network.forward(state, frames, np.zeros(16, np.int32), None, hidden)
     network.forward(state, frames, np.zeros(16, np.int32), tape, hidden)
     network.backward(tape, gradients, np.zeros(16, np.int32))
     network.update(tape, gradients, 0, 0, 0)
@@ -375,5 +374,4 @@ def _check_array(name: str, array: npt.NDArray[Any], dtype: type, shape: tuple[i
 # Stand-ins for absent arguments: a kernel compiles once, for one set of types.
 _NO_POOL = np.zeros(0, np.int32)
 _NO_HIDDEN = np.zeros((0, 0), np.int16)
-_NO_PLACES = np.zeros((0, 3), np.int64)
 _INT8 = np.dtype(np.int8)

@@ -6,6 +6,7 @@ user has.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,10 +110,10 @@ def base_clips(model: Model, clips: Sequence[ClipInfo], split: str) -> list[tupl
 
 @dataclass
 class Trial:
-    """One speaker, one draw of takes: closed-set accuracy, hit rates at shares of false accepts (None: no other words).
+    """One draw of takes: closed-set accuracy, hit rates at shares of false accepts (None: no other words).
 
-    hit_auto, fa_auto: hit rate and share of false accepts at the model's own threshold; tests: takes tested; counts:
-    what learning cost.
+    hit_auto, fa_auto: hit rate and share of false accepts at the words' own thresholds; tests: takes tested; counts,
+    seconds: what learning a word cost here, on average.
     """
 
     closed: float
@@ -121,29 +122,37 @@ class Trial:
     fa_auto: float | None
     tests: int
     counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
 
 
 def score_trial(
-    scores: NDArray[np.float64], truth: NDArray[np.int64], others: NDArray[np.float64], threshold: float
+    scores: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    others: NDArray[np.float64],
+    thresholds: NDArray[np.float64],
 ) -> Trial:
-    """Judge a trial from the scores of the test takes [n, words] and the best scores of the other words [m]."""
+    """Judge a trial from the scores of the test takes [n, words] and of the other words [m, words]."""
     best = scores.max(axis=1)
     right = scores.argmax(axis=1) == truth
-    hits: dict[float, float | None] = {}
-    for share in FALSE_ACCEPTS:
-        if len(others) == 0:
-            hits[share] = None
-            continue
-        # at most `share` of the other words score above this
-        limit = np.sort(others)[::-1][int(share * len(others))]
-        hits[share] = float((right & (best > limit)).mean())
+    hits: dict[float, float | None] = dict.fromkeys(FALSE_ACCEPTS)
+    if len(others):
+        best_other = np.sort(others.max(axis=1))[::-1]
+        for share in FALSE_ACCEPTS:
+            # at most `share` of the other words score above this
+            hits[share] = float((right & (best > best_other[int(share * len(best_other))])).mean())
     return Trial(
-        float(right.mean()),
-        hits,
-        float((right & (best >= threshold)).mean()),
-        float((others >= threshold).mean()) if len(others) else None,
-        len(truth),
+        closed=float(right.mean()),
+        hits=hits,
+        hit_auto=float((right & accepted(scores, thresholds)).mean()),
+        fa_auto=float(accepted(others, thresholds).mean()) if len(others) else None,
+        tests=len(truth),
     )
+
+
+def accepted(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which utterances, by their scores [n, words], reach the threshold [words] of their best word."""
+    reached: NDArray[np.bool_] = scores.max(axis=1) >= thresholds[scores.argmax(axis=1)]
+    return reached
 
 
 @dataclass(frozen=True)
@@ -190,39 +199,115 @@ def speaker_sets(
                 )  # fmt: skip
 
 
-def enrol_speaker(
-    device: VoiceDevice, subject: SpeakerSet, shots: int, learner: str, config: LearnerConfig, seed: int
-) -> tuple[list[int], list[tuple[int, Frames]], Counts]:
-    """Enrol `shots` takes of every novel word of a speaker, one word after the other, as a user would.
+@dataclass(frozen=True)
+class People:
+    """What the people of a split said: takes of each word to learn, and everything else, as (speaker, frames)."""
 
-    Returns the rows of the words, the takes that are left as (position of the word, frames), and what learning cost.
+    words: dict[str, list[tuple[str, Frames]]]
+    others: list[tuple[str, Frames]]
+
+
+def people_of(clips: Sequence[ClipInfo], read: ClipReader, novel: set[str], dataset: str, split: str) -> People:
+    """Return the people of a split of a data set and what they said; novel: `dataset:word` keys of the words to learn.
+
+    Clips of nobody in particular are left out.
     """
+    people = People({key.partition(":")[2]: [] for key in sorted(novel) if key.startswith(f"{dataset}:")}, [])
+    for clip in clips:
+        if clip.dataset == dataset and clip.split == split and clip.speaker and clip.word and not clip.is_noise:
+            people.words.get(clip.word, people.others).append((clip.speaker, read(clip.path)))
+    return people
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Takes of each word to learn from, and takes to test on as (position of the word, frames).
+
+    givers: who gave the takes; testers: who said each of the tests.
+    """
+
+    takes: list[list[Frames]]
+    tests: list[tuple[int, Frames]]
+    givers: set[str]
+    testers: list[str]
+
+
+def draw_takes(subject: SpeakerSet, shots: int, seed: int) -> Draw:
+    """Draw `shots` takes of every novel word of a speaker; the rest is to test on."""
     rng = np.random.default_rng(seed)
-    rows: list[int] = []
-    tests: list[tuple[int, Frames]] = []
-    counts = Counts()
+    draw = Draw([], [], {subject.speaker}, [])
     for k, recordings in enumerate(subject.novel.values()):
         order = rng.permutation(len(recordings))
-        rows.append(device.learner.enrol([recordings[n] for n in order[:shots]]))
-        tests += [(k, recordings[n]) for n in order[shots:]]
+        draw.takes.append([recordings[n] for n in order[:shots]])
+        draw.tests.extend((k, recordings[n]) for n in order[shots:])
+    draw.testers.extend([subject.speaker] * len(draw.tests))
+    return draw
+
+
+def draw_people(words: dict[str, list[tuple[str, Frames]]], shots: int, seed: int) -> Draw:
+    """Draw one take each of `shots` people for every word, given as (speaker, frames); test on everyone else."""
+    rng = np.random.default_rng(seed)
+    draw = Draw([], [], set(), [])
+    for recordings in words.values():
+        people = [str(name) for name in rng.permutation(sorted({speaker for speaker, _ in recordings}))[:shots]]
+        first = dict(reversed(recordings))
+        draw.takes.append([first[speaker] for speaker in people])
+        draw.givers.update(people)
+    for k, recordings in enumerate(words.values()):
+        for speaker, frames in recordings:
+            if speaker not in draw.givers:
+                draw.tests.append((k, frames))
+                draw.testers.append(speaker)
+    return draw
+
+
+def enrol_all(
+    device: VoiceDevice, takes: Sequence[list[Frames]], learner: str, config: LearnerConfig
+) -> tuple[list[int], Counts, float]:
+    """Enrol words one after the other, as a user would; returns their rows, what learning cost, its seconds a word."""
+    rows: list[int] = []
+    counts = Counts()
+    started = time.perf_counter()
+    for recordings in takes:
+        rows.append(device.learner.enrol(recordings))
         if learner == "sparse_bptt":
             report = deque(device.learner.teach(rows[-1], config), maxlen=1).pop()
             counts += report.counts
-    return rows, tests, counts
+    return rows, counts, (time.perf_counter() - started) / max(1, len(rows))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A draw that was learned: what `score_trial` takes to judge it, and what learning cost, as in a `Trial`."""
+
+    scores: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    others: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    counts: Counts
+    seconds: float
 
 
 def run_trial(
-    device: VoiceDevice, model: Model, subject: SpeakerSet, shots: int, learner: str, config: LearnerConfig, seed: int
+    device: VoiceDevice, model: Model, draw: Draw, others: Sequence[Frames], learner: str, config: LearnerConfig
 ) -> Trial:
-    """Enrol the novel words of a speaker with one learner and test on the rest; the device keeps what it learned."""
+    """Learn the words of a draw with one learner and test on the rest; the device keeps what it learned."""
+    result = score_draw(device, model, draw, others, learner, config)
+    trial = score_trial(result.scores, result.truth, result.others, result.thresholds)
+    trial.counts, trial.seconds = result.counts, result.seconds
+    return trial
+
+
+def score_draw(
+    device: VoiceDevice, model: Model, draw: Draw, others: Sequence[Frames], learner: str, config: LearnerConfig
+) -> Scored:
+    """Learn the words of a draw with one learner and score the rest; the device keeps what it learned."""
     device.restore(model)
-    rows, tests, counts = enrol_speaker(device, subject, shots, learner, config, seed)
-    truth = np.array([k for k, _ in tests])
-    test_units, _ = embed_all(device, [frames for _, frames in tests])
-    other_units, _ = embed_all(device, subject.others)
+    rows, counts, seconds = enrol_all(device, draw.takes, learner, config)
+    truth = np.array([k for k, _ in draw.tests])
+    test_units, _ = embed_all(device, [frames for _, frames in draw.tests])
+    other_units, _ = embed_all(device, others)
     where = np.array(rows, np.int64)
-    scores = np.array([device.classifier.scores(u.astype(np.int16), where)[0] for u in test_units], np.float64)
-    others = np.array([device.classifier.scores(u.astype(np.int16), where)[0] for u in other_units], np.float64)
     if learner == "delta_rule":
         # the fast weights answer for the words, the base classes reject as they do for prototypes
         rule = DeltaRule(len(rows), test_units.shape[1])
@@ -230,11 +315,17 @@ def run_trial(
             for unit in device.learner.exemplar_units(row):
                 rule.write(unit, k)
         scores = rule.read(test_units) - _rivals(device, test_units)
-        others = rule.read(other_units) - _rivals(device, other_units)
-    best_others = others.max(axis=1) if len(others) else np.zeros(0)
-    trial = score_trial(scores, truth, best_others, model.open_set_q14)
-    trial.counts = counts
-    return trial
+        other_scores = rule.read(other_units) - _rivals(device, other_units)
+    else:
+        scores, other_scores = _scores(device, test_units, where), _scores(device, other_units, where)
+    thresholds = np.array([device.learner.threshold_q14(row, model.open_set_q14) for row in rows], np.float64)
+    return Scored(scores, truth, other_scores, thresholds, counts, seconds)
+
+
+def _scores(device: VoiceDevice, units: Units, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the scores (Q14) of the words at `rows` for each unit embedding, shape [n, words]."""
+    found = [device.classifier.scores(unit.astype(np.int16), rows)[0] for unit in units]
+    return np.array(found, np.float64).reshape(-1, len(rows))
 
 
 def _rivals(device: VoiceDevice, units: Units) -> NDArray[np.float64]:

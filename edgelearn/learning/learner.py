@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from edgelearn.learning.classifier import Classifier
     from edgelearn.learning.rehearsal import RehearsalMemory
 
+ABOVE_BACKGROUND_Q14 = 328  # 0.02
+BELOW_TAKES_Q14 = 1638  # 0.1
+
 
 @dataclass(frozen=True)
 class LearnerConfig:
@@ -37,7 +40,7 @@ class LearnerConfig:
 
     steps: int = 40
     rate_q16: int = 200
-    max_old_loss: float = 0.05
+    max_old_loss: float = 0.1
     agreement_q14: int = 6554
     seed: int = 0
 
@@ -96,19 +99,15 @@ class Learner:
         return self._classifier.embed(self._pool), counts
 
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
-        """Raise TakeRejected if a take is too short, or too unlike the mean of the others (cosine in Q14)."""
-        for n, take in enumerate(takes):
-            if len(take) < 8:
-                raise TakeRejected(
-                    f"take {n + 1} holds no word", "say the word once, clearly, with a short silence before and after"
-                )
+        """Raise TakeRejected if a take is too unlike the mean of the others (cosine in Q14)."""
         units = [self.embed(take)[0].astype(np.int64) for take in takes]
         for n, unit in enumerate(units):
             others = sum((u for m, u in enumerate(units) if m != n), np.zeros_like(unit))
             length = float(np.sqrt((others**2).sum()))
             if len(units) > 1 and int((unit * others).sum()) < least_q14 * length:
+                rest = "the other one" if len(units) == 2 else f"the other {len(units) - 1}"
                 raise TakeRejected(
-                    f"take {n + 1} is unlike the other {len(units) - 1}",
+                    f"take {n + 1} is unlike {rest}",
                     "say the same word in each take; leave this one out or repeat it",
                 )
 
@@ -161,6 +160,22 @@ class Learner:
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
         yield report
+
+    def threshold_q14(self, row: int, default_q14: int) -> int:
+        """Return the score (Q14) from which the word at `row` counts as said.
+
+        It is the base model's, raised above what the exemplars of the other words score for this one (the background),
+        and kept below what its own takes score.
+        """
+        where = np.array([row], np.int64)
+        own: list[int] = []
+        background = [-(1 << 14)]
+        for record in self._memory.exemplars():
+            unit, _ = self.embed(self._memory.decode(record, self._frames))
+            score = int(self._classifier.scores(unit, where)[0][0])
+            (own if record.row == row else background).append(score)
+        threshold = max(default_q14, max(background) + ABOVE_BACKGROUND_Q14)
+        return min(threshold, sum(own) // len(own) - BELOW_TAKES_Q14) if own else threshold
 
     def hear_exemplars(self) -> Counts:
         """Return the counts of running every exemplar of the rehearsal memory through the network once."""

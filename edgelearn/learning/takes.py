@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FULL_SCALE = 32700
 MOST_CLIPPED = 0.01
 LEAST_PEAK = 330  # -40 dB of full scale
-LEAST_FRAMES = 12  # 240 ms with its context: shorter is a click
+LEAST_SPOKEN = 6  # 120 ms: shorter is a click
 
 
 def check_samples(samples: NDArray[np.int16], name: str) -> None:
@@ -32,12 +32,13 @@ def check_samples(samples: NDArray[np.int16], name: str) -> None:
         raise TakeRejected(f"{name} is too quiet (peak {peak} of 32768)", "turn the microphone up, or come closer")
 
 
-def check_length(frames: int, longest: int, name: str) -> None:
-    """Raise TakeRejected for an utterance of too few or too many frames."""
-    if frames < LEAST_FRAMES:
-        raise TakeRejected(f"{name} is too short ({20 * frames} ms)", "say the whole word")
-    if frames >= longest:
-        raise TakeRejected(f"{name} is too long ({20 * frames} ms)", "say one word, and be silent before and after it")
+def check_length(frames: int, endpoint: EndpointConfig, name: str) -> None:
+    """Raise TakeRejected for an utterance, with its context, of too few or too many frames."""
+    spoken = frames - endpoint.pre_frames - endpoint.post_frames
+    if spoken < LEAST_SPOKEN:
+        raise TakeRejected(f"{name} is too short ({20 * max(0, spoken)} ms)", "say the whole word")
+    if spoken >= endpoint.longest:
+        raise TakeRejected(f"{name} is too long ({20 * spoken} ms)", "say one word, and be silent before and after it")
 
 
 def take_from_clip(
@@ -53,5 +54,5 @@ def take_from_clip(
         raise TakeRejected(
             f"{name} holds no speech above its noise", "record it in a quieter place, or closer to the microphone"
         )
-    check_length(stop - start, endpoint.longest, name)
+    check_length(stop - start, endpoint, name)
     return frames[start:stop]

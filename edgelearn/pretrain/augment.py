@@ -68,9 +68,9 @@ def augment(signal: Samples, noises: Sequence[Samples], rng: np.random.Generator
 
 
 def other_voice(frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
-    """Return feature frames (int8 Q6, [T, bands]) with formants moved by up to 1.6 bands and the spectrum tilted by 6 dB.
+    """Return feature frames (int8 Q6, [T, bands]) with formants moved by up to 1.6 bands, the spectrum tilted by 6 dB.
 
-    Vocal tract length perturbation on the mel axis, apart from the tempo that `change_speed` moves along with the pitch.
+    Vocal tract length perturbation on the mel axis, apart from the tempo that `change_speed` moves along with pitch.
     """
     bands = frames.shape[1]
     at = np.arange(bands, dtype=np.float64)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelearn.audio.datasets import NOISE
-from edgelearn.learning.evaluation import MEASURING, ClipReader, embed_all, enrol_speaker, speaker_sets
+from edgelearn.learning.evaluation import MEASURING, ClipReader, draw_takes, embed_all, enrol_all, speaker_sets
 from edgelearn.runtime.voice import VoiceDevice
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def calibrate(model: Model, clips: Sequence[ClipInfo]) -> Model:
     false_scores: list[float] = []
     for subject in speaker_sets(model, val, read, novel, SHOTS, datasets):
         device.restore(model)
-        rows, _, _ = enrol_speaker(device, subject, SHOTS, "sparse_bptt", MEASURING, 0)
+        rows, _, _ = enrol_all(device, draw_takes(subject, SHOTS, 0).takes, "sparse_bptt", MEASURING)
         units, _ = embed_all(device, subject.others)
         where = np.array(rows, np.int64)
         false_scores += [float(device.classifier.scores(u.astype(np.int16), where)[0].max()) for u in units]

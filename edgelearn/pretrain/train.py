@@ -36,7 +36,8 @@ WORDS_WEIGHT = 2.0
 class Recipe:
     """Everything that a base model depends on besides the data.
 
-    theta_x_q13, theta_h_q13: delta thresholds; joined_words: classes made of halves of two words; passes: epochs made of each augmented version of the data, as making one takes longer than training on it.
+    theta_x_q13, theta_h_q13: delta thresholds; joined_words: classes made of halves of two words; passes: epochs made
+    of each augmented version of the data, as making one takes longer than training on it.
     """
 
     seed: int = 1
@@ -86,7 +87,7 @@ def epochs(data: Path, recipe: Recipe, count: int, workers: int) -> Iterator[Epo
 def batches_by_length(
     lengths: NDArray[np.int64], batch: int, rng: np.random.Generator, pool: int = 16
 ) -> list[NDArray[np.int64]]:
-    """Return whole batches in random order, each of utterances of like length: sorted in random pools of `pool` batches."""
+    """Return whole batches in random order, each of utterances of like length: sorted in pools of `pool` batches."""
     order = rng.permutation(len(lengths))
     batches = []
     for at in range(0, len(order), pool * batch):
@@ -97,7 +98,10 @@ def batches_by_length(
 
 
 class Trainer:
-    """One network in training, over `total` batches, with a cosine schedule from `rate` to 0; its first classes are words."""
+    """One network in training, over `total` batches, with a cosine schedule from `rate` to 0.
+
+    words: how many of its classes, the first ones, are words.
+    """
 
     def __init__(self, model: BaseModel, words: int, rate: float, total: int) -> None:
         self.model = model

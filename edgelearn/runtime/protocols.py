@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,19 @@ from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import (
     MEASURING,
     ClipReader,
+    People,
     SpeakerSet,
     Trial,
+    accepted,
     base_accuracy,
     base_clips,
     bootstrap_interval,
+    draw_people,
+    draw_takes,
     float_accuracy,
     run_trial,
+    score_draw,
+    score_trial,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from edgelearn.runtime.voice import VoiceDevice
 
 SHOTS = (1, 3, 5)
+SHOTS_ACROSS = (1, 5, 10)
+WORDS_ACROSS = "speech_commands:no,speech_commands:on,speech_commands:stop,speech_commands:yes"
 METRICS: dict[str, Callable[[Trial], float | None]] = {
     "closed": lambda trial: trial.closed,
     "hit_at_1pct_fa": lambda trial: trial.hits[0.01],
@@ -112,20 +119,71 @@ class FewShot:
             for subject in eligible:
                 mine = []
                 for seed in self._seeds:
-                    started = time.perf_counter()
-                    mine.append(run_trial(self._device, self._model, subject, shots, learner, self._config, seed))
-                    seconds.append((time.perf_counter() - started) / len(subject.novel))
-                    counts += mine[-1].counts
+                    draw = draw_takes(subject, shots, seed)
+                    trial = run_trial(self._device, self._model, draw, subject.others, learner, self._config)
+                    mine.append(trial)
+                    seconds.append(trial.seconds)
+                    counts += trial.counts
                 trials.append(mine)
                 if shots == SHOTS[-1]:
                     after.append(self._base_accuracy())
             for name, pick in METRICS.items():
-                result |= _over_speakers(f"{name}_k{shots}", trials, pick, self._seeds[0])
+                by_speaker = [[pick(trial) for trial in mine] for mine in trials]
+                result |= _over_speakers(f"{name}_k{shots}", by_speaker, self._seeds[0])
             result[f"speakers_k{shots}"] = len(eligible)
             result[f"n_k{shots}"] = sum(trial.tests for mine in trials for trial in mine)
+        return result | self._cost(before, after, seconds, counts)
+
+    def measure_across(self, people: People, learner: str) -> dict[str, Any]:
+        """Return the metrics of words learned from one take each of K people, tested on everyone else.
+
+        Means over the people tested and over draws, with 95 % intervals over these people; a draw that leaves nobody
+        to test is left out, and so are shots that a word has too few people for.
+        """
+        self._device.restore(self._model)
+        before = self._base_accuracy()
+        result: dict[str, Any] = {}
+        seconds: list[float] = []
+        after: list[float | None] = []
+        counts = Counts()
+        fewest = min(len({speaker for speaker, _ in takes}) for takes in people.words.values())
+        for shots in SHOTS_ACROSS:
+            values: dict[str, dict[str, list[float | None]]] = {name: {} for name in METRICS}
+            tests = 0
+            for seed in self._seeds if fewest > shots else ():
+                draw = draw_people(people.words, shots, seed)
+                if not draw.tests:
+                    continue
+                others = [one for one in people.others if one[0] not in draw.givers]
+                sounds = [frames for _, frames in others]
+                scored = score_draw(self._device, self._model, draw, sounds, learner, self._config)
+                for speaker, where in _by_name(draw.testers).items():
+                    trial = score_trial(scored.scores[where], scored.truth[where], scored.others, scored.thresholds)
+                    for name, pick in METRICS.items():
+                        if name != "fa_auto":
+                            values[name].setdefault(speaker, []).append(pick(trial))
+                # false accepts belong to whoever said the other words
+                false = accepted(scored.others, scored.thresholds)
+                for speaker, where in _by_name([name for name, _ in others]).items():
+                    values["fa_auto"].setdefault(speaker, []).append(float(false[where].mean()))
+                tests += len(draw.tests)
+                seconds.append(scored.seconds)
+                counts += scored.counts
+                if shots == SHOTS_ACROSS[-1]:
+                    after.append(self._base_accuracy())
+            for name, by_speaker in values.items():
+                result |= _over_speakers(f"{name}_k{shots}", list(by_speaker.values()), self._seeds[0])
+            result[f"speakers_k{shots}"] = len(values["closed"])
+            result[f"n_k{shots}"] = tests
+        return result | self._cost(before, after, seconds, counts)
+
+    def _cost(
+        self, before: float | None, after: list[float | None], seconds: list[float], counts: Counts
+    ) -> dict[str, Any]:
+        """Return what learning cost, in old words, time and memory, with the device back as it was."""
         self._device.restore(self._model)
         arena = self._device.arena
-        return result | {
+        return {
             "base_before": before,
             "base_after": _mean(after),
             "learn_seconds": float(np.median(seconds)) if seconds else None,
@@ -142,13 +200,18 @@ class FewShot:
         return float(right.mean())
 
 
-def _over_speakers(
-    key: str, trials: list[list[Trial]], pick: Callable[[Trial], float | None], seed: int
-) -> dict[str, Any]:
+def _over_speakers(key: str, by_speaker: list[list[float | None]], seed: int) -> dict[str, Any]:
     """Return the mean over speakers, each the mean of its draws, and its interval; None where nobody was tested."""
-    by_speaker = [_mean([pick(trial) for trial in mine]) for mine in trials]
-    known = [value for value in by_speaker if value is not None]
+    known = [mean for values in by_speaker if (mean := _mean(values)) is not None]
     return {key: _mean(known), f"{key}_ci95": bootstrap_interval(known, seed) if known else None}
+
+
+def _by_name(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the positions of each name."""
+    positions: dict[str, list[int]] = {}
+    for n, name in enumerate(names):
+        positions.setdefault(name, []).append(n)
+    return positions
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -126,7 +126,7 @@ class Session:
         name = f"take {len(self._takes) + 1}"
         try:
             check_samples(np.concatenate(sound) if sound else np.zeros(0, np.int16), name)
-            check_length(len(utterance.frames), self.device.longest, name)
+            check_length(len(utterance.frames), self.device.endpoint, name)
             self.device.learner.check_takes([*self._takes, utterance.frames], self._config.agreement_q14)
         except TakeRejected as error:
             self._heard.append(TakeHeard(self._word, str(error), self._wanted))

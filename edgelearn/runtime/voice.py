@@ -15,7 +15,7 @@ from edgelearn.device.arena import Arena, region_bytes
 from edgelearn.device.plan import fit_tape_frames
 from edgelearn.device.sizes import KIB, format_size
 from edgelearn.engine.network import Network, gradients_bytes, network_bytes, state_bytes, tape_bytes, warm_up
-from edgelearn.errors import BudgetExceeded, UsageError
+from edgelearn.errors import BudgetExceeded, ModelFileError, UsageError
 from edgelearn.learning.classifier import Classifier, ClassifierConfig, classifier_bytes
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
@@ -51,7 +51,7 @@ class VoiceDevice:
                 error.region, error.asked_bytes, error.free_bytes, budget_bytes,
                 f"this model listens and learns within {enough}: --budget {enough}, or a smaller model",
             ) from None  # fmt: skip
-        self.longest = model.endpoint.longest
+        self.endpoint = model.endpoint
         self._model = model
         self.restore(model)
 
@@ -80,6 +80,10 @@ class VoiceDevice:
         self.network.load(model.params)
         self.classifier.load(model.prototypes)
         self.memory.unpack(model.rehearsal)
+        if any(record.row >= self.classifier.rows for record in self.memory.exemplars()):
+            raise ModelFileError(
+                "the rehearsal memory has takes of a word that is not there", "go back with `edgelearn undo`"
+            )
         self._model = model
         self.recognizer.words = model.words
         self.recognizer.weights_changed()
@@ -135,7 +139,8 @@ class VoiceDevice:
                 self.recognizer.weights_changed()
                 yield report
             today = datetime.now(UTC).date().isoformat()
-            word = Word(name, row, before.open_set_q14, True, len(takes), today, report.updates)
+            threshold = self.learner.threshold_q14(row, before.open_set_q14)
+            word = Word(name, row, threshold, True, len(takes), today, report.updates)
             history = (*before.history, f"add {name}: {word.takes} takes, {word.updates} updates")
             self._model = replace(before, words=(*before.words, word), history=history)
             self.recognizer.words = self._model.words

@@ -81,11 +81,11 @@ def test_pytorch_runs_the_same_network(workload):
     from edgelearn.benchmarking.suite import _agreement
 
     peer = TorchPeer(workload)
-    assert _agreement(workload.at(0), peer) < 0.05
+    assert _agreement(workload.at(0), peer) < 0.01
     before = peer.lstm.weight_ih_l0.detach().clone()
     for call in (peer.frame(), peer.cell_frame(), peer.sequence(), peer.int8_sequence(), peer.learn):
         call()
-    assert 0 < float((peer.lstm.weight_ih_l0 - before).abs().max()) < 1e-3
+    assert 0 < float((peer.lstm.weight_ih_l0.detach() - before).abs().max()) < 1e-3
 
 
 def test_onnxruntime_runs_the_same_network(workload):
@@ -95,7 +95,7 @@ def test_onnxruntime_runs_the_same_network(workload):
     from edgelearn.benchmarking.suite import _agreement
 
     peer = OnnxPeer(workload)
-    assert _agreement(workload.at(0), peer) < 0.05
+    assert _agreement(workload.at(0), peer) < 0.01
     peer.frame()()
     OnnxPeer(workload, int8=True).frame()()
 

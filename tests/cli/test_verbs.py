@@ -1,12 +1,11 @@
-"""Every verb that needs a model, as a user types it: what it prints, its exit codes, and what it leaves on the disk."""
+"""Listening and teaching, as a user types it: what it prints, its exit codes, and what it leaves on the disk."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,95 +16,15 @@ import pytest
 from edgelearn.audio.clips import read_clip
 from edgelearn.cli.action import Action
 from edgelearn.cli.main import main
-from edgelearn.device.board import list_boards
 from edgelearn.errors import LearningRejected
-from edgelearn.runtime.model import BASE_MODEL
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice
+from tests.cli.typed import ADDED, BED, LEARN, NEW_WORD, TAKES, Cli, add, words
 
-TAKES = [str(RECORDINGS / f"computer_flite-slt_take{n}.wav") for n in (1, 2, 3)]
-BED = str(RECORDINGS / "bed_flite-slt.wav")
-NEW_WORD = str(RECORDINGS / "computer_flite-slt_take5.wav")
-LEARN = ["--steps", "10", "--max-old-loss-percent", "100"]
-ADDED = {
-    "word", "takes", "seconds", "updates", "sparsity", "macs", "macs_dense", "energy_mj", "peak_bytes", "budget_bytes",
-    "old_words_before", "old_words_after",
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for variable in [name for name in os.environ if name.startswith(("EDGELEARN_", "XDG_"))]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def own(home: Path) -> Path:
-    return home / ".local/share/edgelearn/model.npz"
-
-
-Cli = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*argv: str, code: int = 0) -> SimpleNamespace:
-        capfd.readouterr()
-        assert main(list(argv)) == code, capfd.readouterr().err
-        shown = capfd.readouterr()
-        assert "Traceback" not in shown.err
-        lines = [json.loads(line) for line in shown.out.splitlines()] if "--json" in argv else []
-        assert all(line["v"] == 1 for line in lines)
-        return SimpleNamespace(out=shown.out, err=shown.err, lines=lines)
-
-    return run
-
-
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
-    def replace(data: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-
-    return replace
-
-
-def add(cli: Cli, *more: str, word: str = "computer", code: int = 0) -> SimpleNamespace:
-    return cli("add", word, "--from", *TAKES, *LEARN, *more, code=code)
-
-
-# -- demo
-
-
-def test_demo_learns_within_the_budget_and_says_what_was_heard(own: Path, capfd: Any) -> None:
-    code = main(["demo", "--json"])
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    summary, added = lines[-1], lines[-2]
-    assert (summary["event"], added["event"]) == ("summary", "added")
-    assert summary["words_expected"] == 28
-    assert 0 < summary["words_heard"] <= summary["words_expected"]
-    assert summary["words_heard"] + len(summary["missed"]) == summary["words_expected"]
-    assert summary["false_alarms"] >= 0
-    assert summary["word_added"] == added["word"] == "computer"
-    assert 0 < summary["learn_seconds"] < 10
-    assert summary["peak_bytes"] <= summary["budget_bytes"] == 262144
-    assert added.keys() >= ADDED
-    assert summary["passed"] == (code == 0)
-    assert not own.exists()
-    main(["demo", "--seed", "1"])
-    shown = capfd.readouterr().out
-    assert "memory of the device" in shown
-    assert "learned 'computer' from 3 takes" in shown
-    assert " of 28 words were heard" in shown.rstrip().splitlines()[-1]
+pytestmark = pytest.mark.usefixtures("home")
 
 
 # -- listen
-
-
-def words(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in lines if line["event"] == "word"]
 
 
 def test_listen_to_a_file_and_to_the_same_samples_on_stdin(cli: Cli, stdin: Callable[[bytes], None]) -> None:
@@ -288,6 +207,23 @@ def test_adding_in_words_for_people(cli: Cli) -> None:
     assert "`edgelearn undo` takes it back" in shown.out
 
 
+@pytest.mark.parametrize(("saturations", "told"), [(0, ""), (1234, "1,234 numbers left their range and were clipped")])
+def test_numbers_that_saturate_while_learning_are_told(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, saturations: int, told: str
+) -> None:
+    real = VoiceDevice.teach
+
+    def teach(self: VoiceDevice, *args: Any) -> Any:
+        for report in real(self, *args):
+            yield replace(report, counts=replace(report.counts, saturations=saturations))
+
+    monkeypatch.setattr(VoiceDevice, "teach", teach)
+    shown = add(cli).out
+    assert told in shown
+    assert ("clipped" in shown) == (saturations > 0)
+    assert add(cli, "--json", word="another").lines[0]["saturations"] == saturations
+
+
 @pytest.fixture
 def refused(tmp_path: Path) -> dict[str, list[str]]:
     """Files that are no takes, by the reason."""
@@ -359,178 +295,3 @@ def test_two_programs_that_change_the_model_do_not_lose_each_others_changes(
     assert "feline" in names
     assert "bed" in names
     cli("remove", "bed")
-
-
-@pytest.mark.parametrize(
-    ("argv", "code", "message"),
-    [
-        (["add", "bed", "--from", BED], 2, "there is a word 'bed' already"),
-        (["add", "a/b", "--from", BED], 2, "is no name for a word"),
-        (["add", "x", "--from", "nowhere.wav"], 2, "cannot read nowhere.wav"),
-        (["add", "x", "--takes", "0"], 2, "--takes is 0"),
-        (["add", "x", "--from", BED, "--while-listening"], 2, "do not go together"),
-        (["rename", "nope", "x"], 2, "there is no word 'nope'"),
-        (["rename", "bed", "cat"], 2, "'cat' already"),
-        (["remove", "nope"], 2, "there is no word 'nope'"),
-        (["listen", "--input", "nowhere.wav"], 2, "cannot read nowhere.wav"),
-        (["listen", "--input", "."], 2, "is a folder"),
-        (["evaluate", "base", "--data", "nowhere"], 2, "nowhere is not a folder"),
-        (["evaluate", "fewshot", "--data", ".", "--draws", "0"], 2, "--draws is 0"),
-        (["evaluate", "fewshot", "--data", ".", "--seed", "-1"], 2, "--seed is -1"),
-        (["profile", "--board", "nope"], 2, "no board 'nope'"),
-        (["profile", "--plot", "x.nope"], 2, "cannot draw x.nope"),
-        (["undo"], 4, "no generation before it"),
-    ],
-)
-def test_mistakes(
-    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], code: int, message: str
-) -> None:
-    monkeypatch.chdir(home)
-    cli("words")
-    assert message in cli(*argv, code=code).err
-
-
-# -- exit codes of the model file and of the budget
-
-
-@pytest.fixture
-def bad_models(tmp_path: Path) -> dict[str, Path]:
-    whole = BASE_MODEL.read_bytes()
-    contents = {
-        "missing": None,
-        "empty": b"",
-        "cut": whole[:5000],
-        "damaged": whole[:9000] + bytes([whole[9000] ^ 1]) + whole[9001:],
-        "foreign": Path(BED).read_bytes(),
-    }
-    paths = {name: tmp_path / f"{name}.npz" for name in contents}
-    for name, data in contents.items():
-        if data is not None:
-            paths[name].write_bytes(data)
-    return paths | {"folder": tmp_path}
-
-
-@pytest.mark.parametrize("kind", ["missing", "empty", "cut", "damaged", "foreign", "folder"])
-@pytest.mark.parametrize(
-    "argv",
-    [
-        ["words"], ["info"], ["rename", "bed", "x"], ["remove", "bed"], ["undo"], ["profile"], ["demo"],
-        ["listen", "--input", BED], ["add", "x", "--from", BED],
-    ],
-    ids=lambda argv: argv[0],
-)  # fmt: skip
-def test_a_bad_model_is_exit_code_4_and_stays_as_it_is(
-    cli: Cli, bad_models: dict[str, Path], kind: str, argv: list[str]
-) -> None:
-    path = bad_models[kind]
-    before = path.read_bytes() if path.is_file() else None
-    shown = cli(*argv, "--model", str(path), code=4)
-    assert str(path) in shown.err
-    assert len(shown.err.splitlines()) == 2  # what is wrong, and what to do
-    assert (path.read_bytes() if path.is_file() else None) == before
-
-
-@pytest.mark.parametrize("size", ["16KiB", "64KiB", "128KiB", "200KiB", "224KiB"])
-def test_too_small_a_budget_is_exit_code_5_and_says_what_would_fit(cli: Cli, own: Path, size: str) -> None:
-    for argv in (["profile"], ["listen", "--input", BED], ["demo"], ["add", "x", "--from", BED]):
-        shown = cli(*argv, "--budget", size, code=5)
-        assert "needs" in shown.err
-        enough = shown.err.partition("--budget ")[2].partition(",")[0]
-    cli("profile", "--budget", enough)
-    before = own.read_bytes()
-    cli("remove", "bed", "--budget", size, code=5)
-    assert own.read_bytes() == before
-
-
-# -- profile
-
-
-@pytest.mark.parametrize("board", list_boards())
-def test_profile_adds_up_on_every_board(cli: Cli, board: str) -> None:
-    lines = cli("profile", "--board", board, "--json").lines
-    summary = lines[-1]
-    regions = [line for line in lines if line["event"] == "region"]
-    assert summary["event"] == "summary"
-    assert sum(line["size_bytes"] for line in regions) == summary["used_bytes"] == sum(summary["parts"].values())
-    assert summary["used_bytes"] <= summary["peak_bytes"] <= summary["budget_bytes"]
-    for what in ("speech_frame", "speech_second", "learned_word"):
-        costs = [line for line in lines if line["event"] == "cost" and line["what"] == what]
-        (total,) = (line for line in costs if line["part"] == "total")
-        parts = [line for line in costs if line["part"] != "total"]
-        assert sum(line["energy_mj"] for line in parts) == pytest.approx(total["energy_mj"])
-        assert sum(line["cycles"] for line in parts) == pytest.approx(total["cycles"])
-        assert 0 < total["energy_mj_low"] <= total["energy_mj"] <= total["energy_mj_high"]
-        assert total["seconds"] > 0
-        assert 0 < total["macs"] < total["macs_dense"]
-    shown = cli("profile", "--board", board).out
-    assert "a frame of speech" in shown
-    assert "learning a word (40 updates)" in shown
-
-
-def test_profile_of_a_larger_budget_has_a_longer_tape(cli: Cli) -> None:
-    sizes = ("232KiB", "256KiB", "1MiB")
-    frames = [cli("profile", "--budget", size, "--json").lines[-1]["tape_frames"] for size in sizes]
-    assert frames == sorted(set(frames))
-    assert frames[-1] == 64
-
-
-def test_profile_draws(cli: Cli, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    assert "drawn: " in cli("profile", "--plot", str(tmp_path / "p.svg")).err
-    assert (tmp_path / "p.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
-
-
-def test_profile_without_matplotlib_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "pip install 'edgelearn[plots]'" in cli("profile", "--plot", "x.png", code=1).err
-
-
-# -- evaluate
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data folder of shipped recordings: base words, takes of a novel word, and other words of the same speaker."""
-    rows = ["path,dataset,word,speaker,split,seconds,novel"]
-    for path in sorted(RECORDINGS.glob("*.wav")):
-        word = path.name.partition("_")[0]
-        mine = word in ("computer", "banana", "yellow", "window", "tomorrow")
-        dataset, speaker = ("mine", "me") if mine else ("speech_commands", path.stem)
-        rows.append(f"{path},{dataset},{word},{speaker},test,1.0,{'yes' if word == 'computer' else 'no'}")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path / "data"
-
-
-def test_evaluate_base(cli: Cli, data: Path) -> None:
-    (result,) = cli("evaluate", "base", "--data", str(data), "--json").lines
-    assert (result["event"], result["protocol"], result["n"], result["speakers"]) == ("result", "base", 10, 10)
-    assert 0 <= result["low95"] <= result["accuracy"] <= result["high95"] <= 1
-    assert abs(result["accuracy"] - result["accuracy_float"]) <= 0.2
-    shown = cli("evaluate", "base", "--data", str(data))
-    assert "bed" in shown.out
-    assert "accuracy" in shown.err
-    assert "no val clips" in cli("evaluate", "base", "--data", str(data), "--split", "val", code=2).err
-
-
-def test_evaluate_fewshot(cli: Cli, data: Path) -> None:
-    argv = ["evaluate", "fewshot", "--data", str(data), "--draws", "1", "--steps", "3"]
-    lines = cli(*argv, "--json").lines
-    assert [line["learner"] for line in lines] == ["prototype", "delta_rule", "sparse_bptt"]
-    for line in lines:
-        assert (line["protocol"], line["dataset"], line["condition"]) == ("fewshot", "mine", "clean")
-        for metric in ("closed", "hit_at_1pct_fa", "hit_at_5pct_fa", "hit_auto", "fa_auto"):
-            assert all(0 <= line[f"{metric}_k{shots}"] <= 1 for shots in (1, 3, 5))
-        assert line["base_before"] is not None
-        assert line["base_after"] is not None
-        assert line["learn_seconds"] > 0
-        assert line["peak_bytes"] <= line["budget_bytes"]
-    shown = cli(*argv, "--learner", "prototype", "--condition", "hard")
-    assert "closed_k1" in shown.out
-    assert "no novel words of 'nope'" in cli(*argv, "--dataset", "nope", code=2).err
-    assert "no takes to learn from" in cli(*argv, "--novel", "mine:banana", code=2).err
-
-
-def test_protocols_to_come_say_so(cli: Cli, data: Path) -> None:
-    for protocol in ("incremental", "stream"):
-        cli("evaluate", protocol, "--data", str(data), code=2)

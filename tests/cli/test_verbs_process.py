@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -85,10 +86,14 @@ def interrupt_after(
         subprocess.Popen(
             [sys.executable, "-m", "edgelearn", *argv, "--json"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, start_new_session=True,
+            # a job in the background is started with Ctrl-C ignored, and hands that down
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
+        alarm = threading.Timer(60, process.kill)  # an event that does not come ends in a failure
+        alarm.start()
         try:
             process.stdin.write(stdin)
             process.stdin.flush()  # and it stays open, as a microphone does
@@ -98,6 +103,7 @@ def interrupt_after(
                     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the command of --exec, too
             code = process.wait(20)
         finally:
+            alarm.cancel()
             process.kill()
         stderr.seek(0)
         return code, lines, stderr.read().decode()

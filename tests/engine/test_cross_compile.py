@@ -67,7 +67,6 @@ def test_products_are_accumulated_by_the_instruction_that_makes_them(
     assert widest.accumulated_products >= widest.vector_products / 2
 
 
-@pytest.mark.xfail(reason="`mult` comes to update_column as int64, so each total * mult is a scalar product")
 @cores
 def test_the_update_is_vectorised(loops: Loops, core: Core) -> None:
     assert_vectorised(loops("update", core))

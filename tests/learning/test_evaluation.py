@@ -22,15 +22,21 @@ from edgelearn.learning.evaluation import (
     LEARNERS,
     MEASURING,
     ClipReader,
+    Draw,
     SpeakerSet,
+    accepted,
     base_accuracy,
     base_clips,
     bootstrap_interval,
+    draw_people,
+    draw_takes,
     embed_all,
-    enrol_speaker,
+    enrol_all,
     float_accuracy,
     hard_conditions,
+    people_of,
     run_trial,
+    score_draw,
     score_trial,
     speaker_sets,
 )
@@ -71,29 +77,45 @@ def subject(seed: int = 3) -> SpeakerSet:
 def test_a_trial_is_judged_at_thresholds_from_the_other_words() -> None:
     scores = np.array([[900.0, 100.0], [200.0, 700.0], [500.0, 600.0], [300.0, 100.0]])
     truth = np.array([0, 1, 0, 0])
-    others = np.arange(100.0) * 10  # 0 .. 990: 1 % is one above 980, 5 % five above 940
-    trial = score_trial(scores, truth, others, 600.0)
+    best = np.arange(100.0) * 10  # 0 .. 990: 1 % is one above 980, 5 % five above 940
+    others = np.stack((best, best - 1), axis=1)
+    same = np.array([600.0, 600.0])
+    trial = score_trial(scores, truth, others, same)
     assert trial.closed == 0.75
     assert trial.hits == {0.01: 0.0, 0.05: 0.0}
     assert trial.hit_auto == 0.5
     assert trial.fa_auto == 0.4
     assert trial.tests == 4
-    assert score_trial(scores, truth, others / 1.4, 600.0).hits == {0.01: 0.25, 0.05: 0.5}
+    assert score_trial(scores, truth, others / 1.4, same).hits == {0.01: 0.25, 0.05: 0.5}
+
+
+def test_each_word_is_accepted_at_its_own_threshold() -> None:
+    scores = np.array([[900.0, 100.0], [200.0, 700.0], [500.0, 600.0], [300.0, 100.0]])
+    truth = np.array([0, 1, 0, 0])
+    others = np.array([[250.0, 10.0], [10.0, 250.0], [10.0, 800.0], [299.0, 298.0]])
+    thresholds = np.array([300.0, 701.0])
+    assert accepted(scores, thresholds).tolist() == [True, False, False, True]
+    trial = score_trial(scores, truth, others, thresholds)
+    assert (trial.hit_auto, trial.fa_auto) == (0.5, 0.25)
+    # a threshold that is reached is enough
+    assert score_trial(scores, truth, others, np.array([250.0, 700.0])).fa_auto == 0.75
+    assert accepted(np.zeros((0, 2)), thresholds).tolist() == []
 
 
 @pytest.mark.parametrize("count", [1, 3, 19, 20, 99, 100, 250])
 def test_no_more_than_the_share_of_other_words_passes(count: int) -> None:
     rng = np.random.default_rng(count)
     others = rng.normal(size=count)
+    columns, threshold = others[:, None], np.zeros(1)
     probes = np.sort(np.concatenate((others, others + 1e-9)))
     for share in evaluation.FALSE_ACCEPTS:
-        hits = [score_trial(np.array([[value]]), np.array([0]), others, 0.0).hits[share] for value in probes]
+        hits = [score_trial(np.array([[value]]), np.array([0]), columns, threshold).hits[share] for value in probes]
         passing = probes[np.array(hits) > 0]
         assert (others >= passing.min()).sum() <= share * count
 
 
 def test_without_other_words_there_is_nothing_to_reject() -> None:
-    trial = score_trial(np.array([[5.0]]), np.array([0]), np.zeros(0), 6.0)
+    trial = score_trial(np.array([[5.0]]), np.array([0]), np.zeros((0, 1)), np.array([6.0]))
     assert (trial.hits, trial.fa_auto, trial.hit_auto) == ({0.01: None, 0.05: None}, None, 0.0)
 
 
@@ -197,27 +219,118 @@ def test_the_float_twin_agrees_on_what_is_easy(device: Any) -> None:
     assert float_accuracy(model, utterances[:3], (rows[:3] + np.array([0, 1, 1])) % 3) == pytest.approx(1 / 3)
 
 
-def test_enrolment_draws_shots_and_leaves_the_rest_to_test(device: Any) -> None:
+def is_one_of(frames: np.ndarray, takes: list[np.ndarray]) -> bool:
+    return any(frames is take for take in takes)
+
+
+def test_a_draw_has_shots_of_each_word_and_leaves_the_rest_to_test() -> None:
     speaker = subject()
-    rows, tests, counts = enrol_speaker(device, speaker, 5, "prototype", MEASURING, 1)
+    draw = draw_takes(speaker, 5, 1)
+    assert [k for k, _ in draw.tests] == [0, 0, 1, 1]
+    assert (draw.givers, draw.testers) == ({"a"}, ["a"] * 4)
+    for k, recordings in enumerate(speaker.novel.values()):
+        rest = [frames for position, frames in draw.tests if position == k]
+        assert len(draw.takes[k]) == 5
+        assert all(is_one_of(frames, recordings) for frames in [*draw.takes[k], *rest])
+        assert not any(is_one_of(frames, draw.takes[k]) for frames in rest)
+    again, other = draw_takes(speaker, 5, 1), draw_takes(speaker, 5, 2)
+    assert all(a is b for (_, a), (_, b) in zip(draw.tests, again.tests, strict=True))
+    assert not all(a is b for (_, a), (_, b) in zip(draw.tests, other.tests, strict=True))
+
+
+def test_words_are_enrolled_one_after_the_other(device: Any) -> None:
+    draw = draw_takes(subject(), 5, 1)
+    rows, counts, seconds = enrol_all(device, draw.takes, "prototype", MEASURING)
     assert rows == [3, 4]
-    assert [k for k, _ in tests] == [0, 0, 1, 1]
     assert counts.frames == 0
-    assert all(any(frames is take for take in list(speaker.novel.values())[k]) for k, frames in tests)
+    assert seconds > 0
+    assert [record.row for record in device.toy.memory.exemplars() if record.row >= 3] == [3] * 5 + [4] * 5
     device.restore(None)
-    again = enrol_speaker(device, speaker, 5, "prototype", MEASURING, 1)[1]
-    assert all(a is b for (_, a), (_, b) in zip(tests, again, strict=True))
+    config = dataclasses.replace(MEASURING, steps=2)
+    assert enrol_all(device, draw.takes, "sparse_bptt", config)[1].frames > 0
+    assert enrol_all(device, [], "sparse_bptt", config)[0] == []
+
+
+def people(count: int, takes: int = 2, words: int = 2) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """`takes` takes of each word by each person; each frame says whose, of what, and which it is."""
+    return {
+        f"word{k}": [
+            (f"p{p}", np.full((9, 12), 40 * k + 8 * n + p, np.int8)) for n in range(takes) for p in range(count)
+        ]
+        for k in range(words)
+    }
+
+
+@pytest.mark.parametrize("shots", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_who_gave_a_take_is_tested(shots: int, seed: int) -> None:
+    words = people(12)
+    words["word1"] = words["word1"][:16]  # some say it once only
+    draw = draw_people(words, shots, seed)
+    for k, recordings in enumerate(words.values()):
+        speakers = [who for who, frames in recordings if is_one_of(frames, draw.takes[k])]
+        assert len(draw.takes[k]) == len(set(speakers)) == shots
+        assert set(speakers) <= draw.givers
+        # everything that everyone else said is tested
+        rest = [(who, frames) for who, frames in recordings if who not in draw.givers]
+        tested = [(draw.testers[n], frames) for n, (position, frames) in enumerate(draw.tests) if position == k]
+        assert all(a == b and x is y for (a, x), (b, y) in zip(rest, tested, strict=True))
+    assert draw.givers.isdisjoint(draw.testers)
+    assert shots <= len(draw.givers) <= 2 * shots
+    again = draw_people(words, shots, seed)
+    assert all(a is b for x, y in zip(draw.takes, again.takes, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_people_are_drawn_anew_for_each_word_and_seed() -> None:
+    words = people(40, takes=1)
+    draws = [draw_people(words, 5, seed) for seed in range(4)]
+    assert len({tuple(sorted(draw.givers)) for draw in draws}) == 4
+    assert all(len(draw.givers) > 5 for draw in draws)
+    # the order of the recordings is not what decides who is drawn
+    turned = {word: recordings[::-1] for word, recordings in words.items()}
+    assert draw_people(turned, 5, 0).givers == draws[0].givers
+    # when everyone gave a take, nobody is left
+    assert draw_people(people(5), 5, 0).tests == []
+
+
+def test_people_and_what_else_they_said() -> None:
+    read: Any = str
+    clips = [
+        clip("yes", "a", name="yes a"), clip("no", "b", name="no b"), clip("yes", "b", name="yes b"),
+        clip("up", "a", name="up a"), clip("up", "", name="up nobody"), clip("yes", "", name="yes nobody"),
+        clip("yes", "c", split="val", name="yes c"), clip("yes", "d", "other", name="other"),
+        clip("", "a", name="running"), clip("_noise_hum", "a", name="hum"),
+    ]  # fmt: skip
+    found = people_of(clips, read, {"known:yes", "known:no", "other:yes"}, "known", "test")
+    assert found.words == {"no": [("b", "no b")], "yes": [("a", "yes a"), ("b", "yes b")]}
+    assert found.others == [("a", "up a")]
+    assert people_of(clips, read, {"known:yes"}, "known", "val").words == {"yes": [("c", "yes c")]}
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_trial_repeats_and_learns(device: Any, learner: str) -> None:
     model: Any = SimpleNamespace(open_set_q14=0)
     config = dataclasses.replace(MEASURING, steps=12, rate_q16=2000)
-    first, second = (run_trial(device, model, subject(), 5, learner, config, 7) for _ in range(2))
+    draw, others = draw_takes(subject(), 5, 7), subject().others
+    first, second = (
+        dataclasses.replace(run_trial(device, model, draw, others, learner, config), seconds=0.0) for _ in range(2)
+    )
     assert first == second
     # the delta rule favours what was written last, as long as an untrained network makes all words alike
     assert first.closed >= (0.5 if learner == "delta_rule" else 1.0)
     assert first.tests == 4
     assert (first.counts.frames > 0) == (learner == "sparse_bptt")
-    alone = dataclasses.replace(subject(), others=[])
-    assert run_trial(device, model, alone, 5, learner, config, 7).fa_auto is None
+    alone = run_trial(device, model, draw, [], learner, config)
+    assert (alone.fa_auto, alone.closed) == (None, first.closed)
+
+
+def test_a_trial_is_judged_by_the_thresholds_that_the_words_would_get(device: Any) -> None:
+    model: Any = SimpleNamespace(open_set_q14=-3000)
+    draw = draw_takes(subject(), 5, 7)
+    scored = score_draw(device, model, draw, subject().others, "prototype", MEASURING)
+    assert (scored.scores.shape, scored.others.shape) == ((4, 2), (8, 2))
+    assert scored.thresholds.tolist() == [device.learner.threshold_q14(row, -3000) for row in (3, 4)]
+    trial = score_trial(scored.scores, scored.truth, scored.others, scored.thresholds)
+    assert trial.fa_auto == accepted(scored.others, scored.thresholds).mean()
+    nobody = score_draw(device, model, Draw(draw.takes, [], set(), []), [], "prototype", MEASURING)
+    assert (nobody.scores.shape, nobody.others.shape) == ((0, 2), (0, 2))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgelearn.engine import floating
 from edgelearn.errors import BudgetExceeded, LearningRejected, TakeRejected
 from edgelearn.learning.classifier import HeadStep
-from edgelearn.learning.learner import LearnerConfig, TeachReport, step_rate
+from edgelearn.learning.learner import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14, LearnerConfig, TeachReport, step_rate
 from tests import reference_head
 from tests.learning.toy import LONGEST, Toy, make_toy, takes_of
 
@@ -164,20 +164,76 @@ def test_old_accuracy_counts_exemplars_nearest_to_their_own_row() -> None:
     assert toy.learner.old_accuracy(2) == 0.0
 
 
-def test_takes_must_be_long_enough_and_alike() -> None:
+def test_takes_must_be_alike() -> None:
     toy = make_toy(0)
     rng = np.random.default_rng(7)
     alike, foreign = takes_of(rng, 4), takes_of(rng, 1)[0]
     toy.learner.check_takes(alike, LearnerConfig().agreement_q14)
     toy.learner.check_takes(alike[:1], 1 << 14)
-    with pytest.raises(TakeRejected, match="take 2 holds no word"):
-        toy.learner.check_takes([alike[0], alike[1][:7]], 0)
     units = [toy.learner.embed(take)[0] / 2**14 for take in [*alike, foreign]]
     others = [np.sum(units[:n] + units[n + 1 :], axis=0) for n in range(5)]
     agreement = [unit @ other / np.linalg.norm(other) for unit, other in zip(units, others, strict=True)]
     limit = int((agreement[4] + min(agreement[:4])) / 2 * 2**14)
     with pytest.raises(TakeRejected, match="take 5 is unlike the other 4"):
         toy.learner.check_takes([*alike, foreign], limit)
+    pair = [toy.learner.embed(take)[0].astype(float) for take in (alike[0], foreign)]
+    limit = int(pair[0] @ pair[1] / np.linalg.norm(pair[1])) + 200
+    with pytest.raises(TakeRejected, match="take 1 is unlike the other one"):
+        toy.learner.check_takes([alike[0], foreign], limit)
+
+
+def scores_of(toy: Toy, row: int) -> tuple[list[int], list[int]]:
+    """Scores for the word at `row` of its own exemplars, and of all others."""
+    own, others = [], []
+    for record in toy.memory.exemplars():
+        unit, _ = toy.learner.embed(toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)))
+        cosines = toy.classifier.cosines(unit).tolist()
+        rival = max(cosine for k, cosine in enumerate(cosines[:3]) if k != row)
+        (own if record.row == row else others).append(cosines[row] - (rival >> 1))
+    return own, others
+
+
+def test_a_word_has_a_threshold_above_the_background_and_below_its_takes() -> None:
+    toy, _ = taught(dataclasses.replace(CONFIG, steps=40))
+    own, others = scores_of(toy, 3)
+    ceiling = sum(own) // len(own) - BELOW_TAKES_Q14
+    background = max(others) + ABOVE_BACKGROUND_Q14
+    assert background < ceiling  # this word was learned well enough for the order of the three to be free
+    between = (background + ceiling) // 2
+    assert toy.learner.threshold_q14(3, background - 1) == background
+    assert toy.learner.threshold_q14(3, -5000) == background
+    assert toy.learner.threshold_q14(3, between) == between
+    assert toy.learner.threshold_q14(3, ceiling + 1) == ceiling
+    assert toy.learner.threshold_q14(3, 30000) == ceiling
+
+
+def test_a_word_that_sounds_like_an_old_one_is_still_heard() -> None:
+    """Its takes score no better than the background: the threshold stays below the takes, not above the background."""
+    toy = make_toy(0)
+    record = toy.memory.exemplars()[0]
+    row = toy.learner.enrol([toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)).copy()])
+    own, others = scores_of(toy, row)
+    assert max(others) + ABOVE_BACKGROUND_Q14 > own[0] - BELOW_TAKES_Q14
+    assert toy.learner.threshold_q14(row, 0) == own[0] - BELOW_TAKES_Q14
+
+
+def test_a_threshold_with_nothing_to_go_by_is_the_default() -> None:
+    toy = make_toy(0)
+    toy.memory.unpack(np.zeros(0, np.uint8))
+    assert toy.learner.threshold_q14(1, 7000) == 7000
+    # without other words only the takes bound it, without takes only the other words do
+    row = toy.learner.enrol(takes_of(np.random.default_rng(1), 2))
+    own, _ = scores_of(toy, row)
+    assert toy.learner.threshold_q14(row, 30000) == sum(own) // 2 - BELOW_TAKES_Q14
+    assert toy.learner.threshold_q14(row, -9000) == -9000
+    assert toy.learner.threshold_q14(0, -9000) == max(scores_of(toy, 0)[1]) + ABOVE_BACKGROUND_Q14
+
+
+def test_asking_for_a_threshold_changes_nothing() -> None:
+    toy, _ = taught()
+    before = toy.snapshot()
+    assert toy.learner.threshold_q14(3, 0) == toy.learner.threshold_q14(3, 0)
+    assert toy.snapshot() == before
 
 
 def test_enrolment_keeps_the_takes_and_needs_a_row() -> None:

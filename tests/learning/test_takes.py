@@ -14,7 +14,7 @@ from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.arena import Arena
 from edgelearn.errors import TakeRejected
-from edgelearn.learning.takes import LEAST_FRAMES, check_length, check_samples, take_from_clip
+from edgelearn.learning.takes import LEAST_SPOKEN, check_length, check_samples, take_from_clip
 
 DEMO = Path(edgelearn.__file__).parent / "assets" / "demo"
 TAKE = sorted(DEMO.glob("*take*.wav"))[0]
@@ -34,7 +34,8 @@ def in_quiet(samples: np.ndarray, seconds: float = 0.5) -> np.ndarray:
 def test_a_word_in_quiet_is_a_take_whatever_was_pushed_before(frontend: Frontend) -> None:
     samples = in_quiet(read_clip(TAKE))
     take = take_from_clip(samples, frontend, EndpointConfig(), "take 1")
-    assert LEAST_FRAMES <= len(take) < 80
+    context = EndpointConfig().pre_frames + EndpointConfig().post_frames
+    assert LEAST_SPOKEN + context <= len(take) < 80
     frontend.push(samples[:1000])
     np.testing.assert_array_equal(take_from_clip(samples, frontend, EndpointConfig(), "take 1"), take)
 
@@ -61,9 +62,14 @@ def test_clipped_and_quiet_recordings() -> None:
 
 
 def test_lengths() -> None:
-    check_length(LEAST_FRAMES, 80, "it")
-    check_length(79, 80, "it")
-    with pytest.raises(TakeRejected, match=r"too short \(220 ms\)"):
-        check_length(11, 80, "it")
-    with pytest.raises(TakeRejected, match=r"too long \(1600 ms\)"):
-        check_length(80, 80, "it")
+    """The context around the speech does not count."""
+    for endpoint in (EndpointConfig(), EndpointConfig(pre_frames=0, post_frames=9)):
+        context = endpoint.pre_frames + endpoint.post_frames
+        check_length(LEAST_SPOKEN + context, endpoint, "it")
+        check_length(79 + context, endpoint, "it")
+        with pytest.raises(TakeRejected, match=r"too short \(100 ms\)"):
+            check_length(5 + context, endpoint, "it")
+        with pytest.raises(TakeRejected, match=r"too short \(0 ms\)"):
+            check_length(context - 1, endpoint, "it")
+        with pytest.raises(TakeRejected, match=r"too long \(1600 ms\)"):
+            check_length(80 + context, endpoint, "it")

@@ -24,7 +24,7 @@ from edgelearn.pretrain.corpus import FRAMES, Corpus, joinable_pairs, trained_cl
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import pretrain  # noqa: E402
-from edgelearn.pretrain.train import Recipe, Trainer  # noqa: E402
+from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import make_data, sound  # noqa: E402
@@ -148,6 +148,56 @@ def test_speed_room_and_microphone() -> None:
     assert np.abs(augment.through_microphone(hum, np.random.default_rng(1))).mean() < 0.1 * np.abs(hum).mean()
 
 
+def test_another_voice_repeats_from_its_seed_and_stays_near_the_one_it_was(rng: np.random.Generator) -> None:
+    # a smooth spectrum, so that a shift of 1.6 bands is a small change, and far from the ends of int8
+    bands = 40 * np.sin(np.arange(32) / 5 + np.arange(20)[:, None] / 7)
+    frames = np.rint(bands).astype(np.int8)
+    voices = [augment.other_voice(frames, np.random.default_rng(seed)) for seed in range(40)]
+    for seed, voice in enumerate(voices):
+        assert (voice.dtype, voice.shape) == (np.int8, frames.shape)
+        np.testing.assert_array_equal(voice, augment.other_voice(frames, np.random.default_rng(seed)))
+        # the slope is 8 steps a band at most, the tilt 5.5 at the ends
+        assert np.abs(voice.astype(int) - frames).max() <= 1.6 * 8 + 5.5 + 1
+    assert len({voice.tobytes() for voice in voices}) == 40
+    wild = augment.other_voice(np.full((3, 32), 127, np.int8), rng)
+    assert wild.min() >= 127 - 6  # what leaves int8 is clipped, not wrapped
+
+
+def test_another_voice_moves_formants_and_tilts_the_spectrum() -> None:
+    frames = np.full((2, 32), -100, np.int8)
+    frames[:, 15:18] = (-50, 0, -50)
+    peaks, tilts = [], []
+    for seed in range(200):
+        voice = augment.other_voice(frames, np.random.default_rng(seed)).astype(float)
+        weight = np.clip(voice[0] + 85, 0, None)
+        peaks.append(float(weight @ np.arange(32) / weight.sum()))
+        tilts.append(voice[0, -1] - voice[0, 0])
+    assert max(abs(peak - 16) for peak in peaks) <= 1.7
+    assert min(peaks) < 15 < 17 < max(peaks)
+    assert max(map(abs, tilts)) <= 11  # 11 steps: (ln E) / 4 in Q6 makes that 6 dB of power
+    assert min(tilts) < -8 < 8 < max(tilts)
+
+
+@pytest.mark.parametrize(("count", "batch", "pool"), [(1000, 32, 4), (1000, 32, 16), (130, 128, 16), (64, 8, 1)])
+def test_batches_are_whole_disjoint_and_of_like_length(count: int, batch: int, pool: int) -> None:
+    lengths = np.random.default_rng(5).integers(8, 80, count)
+    batches = batches_by_length(lengths, batch, np.random.default_rng(1), pool)
+    members = np.concatenate(batches)
+    assert {len(one) for one in batches} == {batch}
+    assert len(members) == len(set(members.tolist())) == count // batch * batch
+    again = batches_by_length(lengths, batch, np.random.default_rng(1), pool)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+    other = np.concatenate(batches_by_length(lengths, batch, np.random.default_rng(2), pool))
+    assert (members != other).any()
+    spread = np.mean([np.ptp(lengths[one]) for one in batches])
+    if pool > 1 and count > batch * pool:
+        assert spread < 1.5 * np.ptp(lengths) / pool
+        # and the short ones do not come first
+        means = [lengths[one].mean() for one in batches]
+        assert means != sorted(means)
+    assert batches_by_length(lengths[: batch - 1], batch, np.random.default_rng(1), pool) == []
+
+
 def test_weights_biases_and_rows_are_rounded_to_their_formats(rng: np.random.Generator) -> None:
     weights, bias = rng.uniform(-1.98, 1.98, (48, 64)), rng.normal(size=64)
     params = fixed_point(weights, bias, 6)
@@ -187,7 +237,7 @@ def test_training_repeats_bit_for_bit(data: Path) -> None:
         torch.manual_seed(1)
         model = BaseModel(32, 16, 22, 6)
         model.quantised, model.theta_x, model.theta_h = True, 0.3, 0.12
-        trainer = Trainer(model, 3e-3, 100)
+        trainer = Trainer(model, 11, 3e-3, 100)
         losses = [trainer.run(epoch, 32, [seed, n])[0] for n in range(2)]
         assert losses[1] < losses[0]
         states.append([p.detach().clone() for p in model.parameters()])
@@ -219,7 +269,7 @@ def test_a_small_run_makes_a_model_that_loads(data: Path, tmp_path: Path) -> Non
     assert all(model.labels[word.row] == f"speech_commands:{word.name}" for word in model.words)
     assert all(word.threshold_q14 != 0 and not word.taught for word in model.words)
     layer = model.network.layers[0]
-    assert (layer.inputs, layer.hidden, layer.theta_x_q13, layer.theta_h_q13) == (32, 16, 2458, 983)
+    assert (layer.inputs, layer.hidden, layer.theta_x_q13, layer.theta_h_q13) == (32, 16, 2048, 820)
     assert model.prototypes.shape == (11, 16)
     assert len(model.rehearsal) > 1000
     assert model.provenance["recipe"]["seed"] == 1

@@ -232,6 +232,30 @@ def test_nothing_compiles_once_the_device_is_warm() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_a_taught_word_has_a_threshold_of_its_own(device: VoiceDevice, takes: Takes) -> None:
+    list(device.teach("computer", takes[:3], SHORT))
+    model = device.model()
+    word = model.word("computer")
+    assert word.threshold_q14 == device.learner.threshold_q14(word.row, model.open_set_q14)
+    # the takes that it was learned from reach it
+    for unit in device.learner.exemplar_units(word.row):
+        assert device.classifier.scores(unit, np.array([word.row]))[0][0] >= word.threshold_q14
+    assert all(word.threshold_q14 == model.words[0].threshold_q14 for word in model.words if not word.taught)
+
+
+def test_exemplars_of_a_word_that_is_not_there_are_refused(model: Model, device: VoiceDevice, takes: Takes) -> None:
+    memory = device.memory
+    memory.unpack(model.rehearsal[:0])
+    memory.add(len(model.prototypes) - 1, takes[0])
+    VoiceDevice(replace(model, rehearsal=memory.pack()))
+    memory.add(len(model.prototypes), takes[0])
+    foreign = replace(model, rehearsal=memory.pack())
+    with pytest.raises(ModelFileError, match="a word that is not there"):
+        VoiceDevice(foreign)
+    with pytest.raises(ModelFileError, match="a word that is not there"):
+        device.restore(foreign)
+
+
 def test_a_model_of_other_shapes_is_refused(model: Model) -> None:
     with pytest.raises(ModelFileError, match="bias"):
         VoiceDevice(replace(model, params=model.params | {"layer0.bias": np.zeros(5, np.int32)}))

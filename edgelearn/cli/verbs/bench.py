@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", metavar="PEER,...", help="torch, onnxruntime (default: both, where they are installed)"
     )
-    parser.add_argument(
-        "--seconds", type=float, default=1.0, metavar="S", help="time for each comparison (default: 1)"
-    )
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="time for each comparison (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelearn.cli.arguments import add_settings
 from edgelearn.cli.output import emit, say, table
 from edgelearn.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgelearn.audio.datasets import ClipInfo
     from edgelearn.cli.appliance import Appliance
+    from edgelearn.runtime.model import Model
+    from edgelearn.runtime.protocols import FewShot
 
 HELP = "Measure a model: base accuracy on unseen speakers, or few-shot learning of words that it has never heard."
-SHOWN = (
-    *(f"{metric}_k{k}" for metric in ("closed", "hit_at_5pct_fa", "hit_at_1pct_fa") for k in (1, 3, 5)),
-    "hit_auto_k5", "fa_auto_k5", "base_before", "base_after",
-)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--novel", metavar="DATASET:WORD,...", help="fewshot: the new words (default: as the manifest says)"
     )
+    parser.add_argument(
+        "--across-speakers", action="store_true",
+        help="fewshot: learn from one take each of 1, 5 and 10 people of the test split and test on everyone else "
+        "(default words: no, on, stop, yes of speech_commands); base classes of the same word stay in the background",
+    )  # fmt: skip
     parser.add_argument(
         "--learner", action="append", choices=["prototype", "delta_rule", "sparse_bptt"], help="fewshot: only this one"
     )
@@ -90,32 +95,73 @@ def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo])
 
 
 def _fewshot(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo]) -> int:
-    from edgelearn.learning.evaluation import LEARNERS, ClipReader, speaker_sets
-    from edgelearn.runtime.protocols import SHOTS, FewShot, novel_words
+    from edgelearn.learning.evaluation import LEARNERS
+    from edgelearn.runtime.protocols import SHOTS, SHOTS_ACROSS, WORDS_ACROSS, FewShot, novel_words
 
+    across = bool(args.across_speakers)
     model = appliance.model
-    novel = novel_words(model.labels, clips, args.novel)
+    novel = novel_words(model.labels, clips, args.novel or (WORDS_ACROSS if across else None))
     datasets = sorted({key.split(":")[0] for key in novel})
     if unknown := sorted(set(args.dataset or ()) - set(datasets)):
         raise UsageError(f"no novel words of {unknown[0]!r}", f"there are: {', '.join(datasets) or 'none'}")
     protocol = FewShot(appliance.device, model, clips, appliance.learner_config, args.draws, args.seed)
-    read = ClipReader(model, args.seed if args.condition == "hard" else None)
     rows = []
+    shown = _shown(SHOTS_ACROSS if across else SHOTS)
     for dataset in args.dataset or datasets:
-        subjects = list(speaker_sets(model, clips, read, novel, SHOTS[0], [dataset]))
-        if not subjects:
-            say(f"{dataset}: nobody that the model was not trained on says a novel word more than once")
+        measure = (_across if across else _alone)(args, protocol, model, clips, novel, dataset)
+        if measure is None:
             continue
         for learner in args.learner or LEARNERS:
-            fields = protocol.measure(subjects, learner)
+            fields = measure(learner)
             if args.json:
-                emit("result", protocol="fewshot", dataset=dataset, learner=learner, condition=args.condition, **fields)
-            rows.append((dataset, learner, *(_percent(fields[name]) for name in SHOWN)))
+                emit(
+                    "result", protocol="fewshot", dataset=dataset, learner=learner, condition=args.condition,
+                    across_speakers=across, **fields,
+                )  # fmt: skip
+            rows.append((dataset, learner, *(_percent(fields[name]) for name in shown)))
     if not rows:
-        raise UsageError(f"{args.data} has no takes to learn from", "fewshot needs two takes or more of a novel word")
+        least = "a word of two people or more, and someone else" if across else "two takes or more of a novel word"
+        raise UsageError(f"{args.data} has no takes to learn from", f"fewshot needs {least}")
     if not args.json:
-        table(["data set", "learner", *(name.replace("pct_fa", "%") for name in SHOWN)], rows)
+        table(["data set", "learner", *(name.replace("pct_fa", "%") for name in shown)], rows)
     return 0
+
+
+def _alone(
+    args: argparse.Namespace, protocol: FewShot, model: Model, clips: list[ClipInfo], novel: set[str], dataset: str
+) -> Callable[[str], dict[str, Any]] | None:
+    """Return what measures a learner on each speaker by themselves, None if there is nobody."""
+    from edgelearn.learning.evaluation import ClipReader, speaker_sets
+    from edgelearn.runtime.protocols import SHOTS
+
+    read = ClipReader(model, args.seed if args.condition == "hard" else None)
+    subjects = list(speaker_sets(model, clips, read, novel, SHOTS[0], [dataset]))
+    if not subjects:
+        say(f"{dataset}: nobody that the model was not trained on says a novel word more than once")
+        return None
+    return lambda learner: protocol.measure(subjects, learner)
+
+
+def _across(
+    args: argparse.Namespace, protocol: FewShot, model: Model, clips: list[ClipInfo], novel: set[str], dataset: str
+) -> Callable[[str], dict[str, Any]] | None:
+    """Return what measures a learner across the people of the test split, None if there are too few."""
+    from edgelearn.learning.evaluation import ClipReader, people_of
+    from edgelearn.runtime.protocols import SHOTS_ACROSS
+
+    read = ClipReader(model, args.seed if args.condition == "hard" else None)
+    people = people_of(clips, read, novel, dataset, "test")
+    for word, takes in people.words.items():
+        if len({speaker for speaker, _ in takes}) <= SHOTS_ACROSS[0]:
+            say(f"{dataset}: too few people of the test split say {word!r}")
+            return None
+    return lambda learner: protocol.measure_across(people, learner)
+
+
+def _shown(shots: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the metrics of the table."""
+    rates = [f"{metric}_k{k}" for metric in ("closed", "hit_at_5pct_fa", "hit_at_1pct_fa") for k in shots]
+    return (*rates, f"hit_auto_k{shots[-1]}", f"fa_auto_k{shots[-1]}", "base_before", "base_after")
 
 
 def _percent(value: float | None) -> str:

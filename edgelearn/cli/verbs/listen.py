@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edgelearn.cli.arguments import add_settings
@@ -59,9 +58,13 @@ def run(args: argparse.Namespace) -> int:
     appliance = open_appliance(args)
     appliance.device.warm_up()  # nothing compiles while a stream is open
     with open_source(args.input, appliance.settings.audio) as source:
-        Listening(appliance, source, action, bool(args.json)).run()
-    with suppress(KeyboardInterrupt):
-        action.wait()
+        listening = Listening(appliance, source, action, bool(args.json))
+        try:
+            listening.run()
+            action.wait()
+        except KeyboardInterrupt:
+            if not listening.ended:
+                raise
     return 0
 
 
@@ -77,6 +80,7 @@ class Listening:
         self._as_json = as_json
         self._session = Session(appliance.device, appliance.learner_config)
         self._busy = 0.0
+        self.ended = False
 
     def run(self) -> None:
         """Report words until the sound ends or Ctrl-C, then what was done."""
@@ -117,6 +121,7 @@ class Listening:
         energy_mj = self._appliance.energy_mj(counts)
         seconds = samples / SAMPLE_RATE_HZ
         factor = self._busy / seconds if seconds else 0.0
+        self.ended = True  # from here on there is nothing left that a Ctrl-C would cut short
         if self._as_json:
             emit(
                 "end", frames=frames, overruns=self._source.gaps, realtime_factor=round(factor, 5),
