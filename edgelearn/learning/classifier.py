@@ -89,15 +89,12 @@ class Classifier:
             )  # fmt: skip
         self.rows = len(prototypes)
         for k, row in enumerate(prototypes):
-            self._set_row(k, row.astype(np.int64))
+            self.set_row(k, row)
 
     def prototypes(self) -> NDArray[np.int8]:
         """Return a copy of all rows in use, for the model file."""
         table: NDArray[np.int8] = self._prototypes[: self.rows].copy()
         return table
-
-    def _set_row(self, row: int, vector: NDArray[np.int64]) -> None:
-        self._norms_q8[row] = quantise_prototype(vector, self._prototypes[row])
 
     def embed(self, pool: NDArray[np.int32]) -> NDArray[np.int16]:
         """Return the unit embedding (int16 Q14) of a pooled sum of h (int32 [H])."""
@@ -137,16 +134,16 @@ class Classifier:
                 f"the device holds {self.config.taught_rows} taught words: remove one first",
             )  # fmt: skip
 
-    def add_row(self, units: list[NDArray[np.int16]]) -> int:
-        """Append the mean of unit embeddings as a new row and return it; BudgetExceeded when the table is full."""
+    def add_row(self, vector: NDArray[np.integer[Any]]) -> int:
+        """Append a row in the direction of `vector` (any scale) and return it; BudgetExceeded if the table is full."""
         self.check_room()
         self.rows += 1
-        self.set_row(self.rows - 1, units)
+        self.set_row(self.rows - 1, vector)
         return self.rows - 1
 
-    def set_row(self, row: int, units: list[NDArray[np.int16]]) -> None:
-        """Make row the mean of unit embeddings (int16 Q14)."""
-        self._set_row(row, np.sum([unit.astype(np.int64) for unit in units], axis=0))
+    def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
+        """Turn a row into the direction of `vector` (any scale, below 2^54)."""
+        self._norms_q8[row] = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
 
     def remove_row(self, row: int) -> None:
         """Drop a taught row; the rows above it move down by one."""

@@ -39,7 +39,7 @@ class LearnerConfig:
     """
 
     steps: int = 40
-    rate_q16: int = 200
+    rate_q16: int = 60
     max_old_loss: float = 0.1
     agreement_q14: int = 6554
     seed: int = 0
@@ -90,6 +90,10 @@ class Learner:
         self._gradients = gradients
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
+        # the newest word: sum of its takes' embeddings at enrolment, and of those takes that the memory kept
+        self._enrolled: NDArray[np.int32] = arena.alloc(f"{name}.enrolled", network.config.hidden, np.int32)
+        self._kept: NDArray[np.int32] = arena.alloc(f"{name}.kept", network.config.hidden, np.int32)
+        self._takes = 0
 
     def embed(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
         """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) from the network's zero state."""
@@ -123,19 +127,25 @@ class Learner:
 
     def enrol(self, takes: list[NDArray[np.int8]]) -> int:
         """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
-        row = self._classifier.add_row([self.embed(take)[0] for take in takes])
+        self._classifier.check_room()
+        self._enrolled[:] = 0
+        for take in takes:
+            self._enrolled += self.embed(take)[0]
+        self._takes = len(takes)
+        row = self._classifier.add_row(self._enrolled)
         for take in takes:
             self._memory.add(row, take[: len(self._frames)])
         return row
 
     def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
-        """Learn the word at `row`, enrolled before: yields the running report after every step.
+        """Learn the word at `row`, the last one enrolled: yields the running report after every step.
 
         Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words
         stand still, and their exemplars are what holds the weights to them.  Raises LearningRejected, after the last
         step, if the old words lost more than `max_old_loss`; whoever keeps the model undoes the update then.
         """
         report = TeachReport(old_before=self.old_accuracy(row))
+        self._kept[:] = np.sum(self.exemplar_units(row, report), axis=0, dtype=np.int32)
         rng = np.random.default_rng(config.seed)
         records = self._memory.exemplars()
         new = [n for n, record in enumerate(records) if record.row == row]
@@ -226,5 +236,7 @@ class Learner:
         return units
 
     def _follow(self, row: int, report: TeachReport) -> None:
-        """Make a row the mean of its exemplars under the weights as they are now."""
-        self._classifier.set_row(row, self.exemplar_units(row, report))
+        """Let the row follow the weights: the mean of all its takes, moved as those moved that the memory still has."""
+        units = self.exemplar_units(row, report)
+        moved = sum((unit.astype(np.int64) for unit in units), -self._kept.astype(np.int64))
+        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + self._takes * moved)

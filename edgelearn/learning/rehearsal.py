@@ -173,7 +173,10 @@ class RehearsalMemory:
         self._used[0] += total
 
     def _drop_one(self, newcomer: int) -> None:
-        """Drop the oldest record of the word that has the most; of equals the lowest row, so that taught words stay."""
+        """Drop the oldest record of the best represented word; the newcomer's only when all others are down to one.
+
+        Among equals it is the lowest row, so that base words give way to taught ones.
+        """
         records = self.exemplars()
         if not records:
             raise BudgetExceeded(
@@ -181,7 +184,7 @@ class RehearsalMemory:
                 "a single take does not fit the rehearsal memory: give the device a larger budget",
             )  # fmt: skip
         counts = Counter(record.row for record in records)
-        most = max(counts, key=lambda row: (counts[row], row != newcomer, -row))
+        most = max(counts, key=lambda row: (row != newcomer and counts[row] > 1, counts[row], -row))
         self._cut(next(record for record in records if record.row == most))
 
     def _cut(self, record: Exemplar) -> None:

@@ -192,7 +192,7 @@ def _classifier_config(model: Model) -> ClassifierConfig:
 
 def _learner_bytes(model: Model) -> int:
     frames = region_bytes((ring_frames(model.endpoint), model.frontend.bands), np.int8)
-    return frames + region_bytes(model.network.hidden, np.int32)
+    return frames + 3 * region_bytes(model.network.hidden, np.int32)
 
 
 def _tape_bytes(model: Model, frames: int) -> int:

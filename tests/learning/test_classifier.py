@@ -19,13 +19,17 @@ def filled(rng: np.random.Generator) -> Classifier:
     return classifier
 
 
+def total(takes: list[np.ndarray]) -> np.ndarray:
+    return np.sum(takes, axis=0, dtype=np.int64)
+
+
 def units(rng: np.random.Generator, classifier: Classifier, count: int) -> list[np.ndarray]:
     return [classifier.embed(rng.integers(-9999, 9999, 16).astype(np.int32)) for _ in range(count)]
 
 
 def test_loading_what_was_saved_changes_nothing(rng: np.random.Generator) -> None:
     classifier = filled(rng)
-    classifier.add_row(units(rng, classifier, 3))
+    classifier.add_row(total(units(rng, classifier, 3)))
     saved = classifier.prototypes()
     assert (np.abs(saved.astype(int)).max(axis=1) == 127).all()
     probe = units(rng, classifier, 1)[0]
@@ -38,7 +42,7 @@ def test_loading_what_was_saved_changes_nothing(rng: np.random.Generator) -> Non
 def test_a_taught_row_is_the_mean_of_its_takes(rng: np.random.Generator) -> None:
     classifier = filled(rng)
     takes = units(rng, classifier, 4)
-    row = classifier.add_row(takes)
+    row = classifier.add_row(total(takes))
     mean = np.sum([take.astype(int) for take in takes], axis=0).tolist()
     assert row == 3
     assert classifier.prototypes()[3].tolist() == reference_head.quantise_prototype(mean)[0]
@@ -47,7 +51,7 @@ def test_a_taught_row_is_the_mean_of_its_takes(rng: np.random.Generator) -> None
 def test_rows_above_a_removed_one_move_down(rng: np.random.Generator) -> None:
     classifier = filled(rng)
     for _ in range(2):
-        classifier.add_row(units(rng, classifier, 1))
+        classifier.add_row(total(units(rng, classifier, 1)))
     probe = units(rng, classifier, 1)[0]
     before, cosines = classifier.prototypes(), classifier.cosines(probe)
     classifier.remove_row(3)
@@ -58,9 +62,9 @@ def test_rows_above_a_removed_one_move_down(rng: np.random.Generator) -> None:
 def test_a_full_table_says_so(rng: np.random.Generator) -> None:
     classifier = filled(rng)
     for _ in range(2):
-        classifier.add_row(units(rng, classifier, 1))
+        classifier.add_row(total(units(rng, classifier, 1)))
     with pytest.raises(BudgetExceeded, match="classifier") as caught:
-        classifier.add_row(units(rng, classifier, 1))
+        classifier.add_row(total(units(rng, classifier, 1)))
     assert "2 taught words" in caught.value.hint
     assert classifier.rows == 5
     with pytest.raises(BudgetExceeded):
@@ -93,14 +97,14 @@ def test_a_taught_word_must_be_nearest_and_reach_the_threshold(
     classifier = filled(rng)
     probe = units(rng, classifier, 1)[0]
     assert classifier.decide(probe, 0) == int(np.argmax(classifier.cosines(probe)))
-    classifier.add_row([probe])
+    classifier.add_row(probe)
     monkeypatch.setattr(classifier, "cosines", lambda _: np.array([0, base, 0, taught]))
     assert classifier.decide(probe, threshold) == row
 
 
 def test_scores_are_those_of_the_kernels(rng: np.random.Generator) -> None:
     classifier = filled(rng)
-    row = classifier.add_row(units(rng, classifier, 2))
+    row = classifier.add_row(total(units(rng, classifier, 2)))
     probe = units(rng, classifier, 1)[0]
     cosines = classifier.cosines(probe)
     scores, best = classifier.scores(probe, np.array([row]))

@@ -106,14 +106,24 @@ def test_the_oldest_record_of_the_best_represented_word_goes_first() -> None:
     assert memory.decode(kept, np.zeros((10, BANDS), np.int8))[1, 0] == 52
 
 
-def test_among_equals_the_lowest_row_goes_but_never_before_an_other_word_than_the_newcomers_own() -> None:
+def test_the_newcomers_own_records_go_last() -> None:
+    memory = make(6 * (HEADER_BYTES + 140))
+    for row in (0, 0, 1, 9, 9, 9):
+        memory.add(row, busy(10))
+    memory.add(9, busy(10))  # it has the most, but 0 can spare one
+    assert rows_of(memory) == [0, 1, 9, 9, 9, 9]
+    memory.add(9, busy(10))  # all others are down to one
+    assert rows_of(memory) == [0, 1, 9, 9, 9, 9]
+
+
+def test_among_equals_the_lowest_row_goes() -> None:
     memory = make(4 * (HEADER_BYTES + 140))
     for row in (2, 0, 1, 2):
         memory.add(row, busy(10))
     memory.add(7, busy(10))
     assert rows_of(memory) == [0, 1, 2, 7]
-    memory.add(0, busy(10))  # all have one: row 0 is the newcomer's own, so 1 is the lowest
-    assert rows_of(memory) == [0, 2, 7, 0]
+    memory.add(0, busy(10))  # all have one
+    assert rows_of(memory) == [1, 2, 7, 0]
 
 
 def test_several_records_go_for_a_long_one() -> None:
