@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,16 @@ if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
     from edgelearn.device.cost import Cost
 
+FORMATS = (".png", ".svg", ".pdf")
+
 
 def plot_profile(path: Path, arena: Arena, costs: Mapping[str, Cost], board: str) -> None:
     """Draw the parts of the arena against its budget, and the share that each kind of work has of each cost.
 
     Raises EdgelearnError without matplotlib, UsageError for a file that it cannot write.
     """
+    if path.suffix not in FORMATS:
+        raise UsageError(f"cannot draw {path}", f"name a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -41,8 +46,9 @@ def plot_profile(path: Path, arena: Arena, costs: Mapping[str, Cost], board: str
         shares = [share + width for share, width in zip(shares, widths, strict=True)]
     energy.set_xlabel(f"share of the energy on {board}, % (estimate)")
     energy.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    drawing = BytesIO()  # drawn as a whole before a byte of the file is written
+    figure.savefig(drawing, format=path.suffix[1:])
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot draw {path}: {reason}", "name a .png, .svg or .pdf file") from None
+        path.write_bytes(drawing.getvalue())
+    except OSError as error:
+        raise UsageError(f"cannot draw {path}: {error.strerror}", "name a place that can be written") from None
