@@ -7,6 +7,7 @@ words after them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,8 +116,11 @@ class Classifier:
         best = int(score_rows(self._cos_q14, self.config.base_rows, rows, out))
         return out, best
 
-    def decide(self, unit: NDArray[np.int16], open_set_q14: int) -> int:
-        """Return the row of the nearest class; a taught row only counts if its score reaches `open_set_q14`."""
+    def decide(self, unit: NDArray[np.int16], thresholds_q14: Sequence[int]) -> int:
+        """Return the row of the nearest class; a taught row only counts if its score reaches its threshold.
+
+        thresholds_q14: of the taught rows, in their order.
+        """
         cosines = self.cosines(unit)
         base = self.config.base_rows
         nearest_base = int(np.argmax(cosines[:base]))
@@ -124,7 +128,8 @@ class Classifier:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
         score = int(cosines[taught]) - (int(cosines[nearest_base]) >> 1)
-        return taught if cosines[taught] > cosines[nearest_base] and score >= open_set_q14 else nearest_base
+        heard = cosines[taught] > cosines[nearest_base] and score >= thresholds_q14[taught - base]
+        return taught if heard else nearest_base
 
     def check_room(self) -> None:
         """Raise BudgetExceeded if the table has no row left for a new word."""

@@ -95,10 +95,13 @@ def base_accuracy(
     """Return which utterances are decided for their own row, against every base class and every taught word.
 
     A taught word takes an utterance from the base classes as it does on the device: by the nearest cosine, and a score
-    of at least `open_set_q14`.
+    of at least its own threshold, for which `open_set_q14` is the default.
     """
     units, counts = embed_all(device, utterances)
-    decided = [device.classifier.decide(unit.astype(np.int16), open_set_q14) for unit in units]
+    classifier, learner = device.classifier, device.learner
+    taught = range(classifier.config.base_rows, classifier.rows)
+    thresholds = [learner.threshold_q14(row, open_set_q14) for row in taught]
+    decided = [classifier.decide(unit.astype(np.int16), thresholds) for unit in units]
     return np.array(decided, np.int64) == rows, counts
 
 

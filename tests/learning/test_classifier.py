@@ -96,10 +96,10 @@ def test_a_taught_word_must_be_nearest_and_reach_the_threshold(
 ) -> None:
     classifier = filled(rng)
     probe = units(rng, classifier, 1)[0]
-    assert classifier.decide(probe, 0) == int(np.argmax(classifier.cosines(probe)))
+    assert classifier.decide(probe, []) == int(np.argmax(classifier.cosines(probe)))
     classifier.add_row(probe)
     monkeypatch.setattr(classifier, "cosines", lambda _: np.array([0, base, 0, taught]))
-    assert classifier.decide(probe, threshold) == row
+    assert classifier.decide(probe, [threshold]) == row
 
 
 def test_scores_are_those_of_the_kernels(rng: np.random.Generator) -> None:
