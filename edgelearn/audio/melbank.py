@@ -28,6 +28,10 @@ POWER_SHIFT = 10
 BANK_BITS = 12
 LOG_BITS = 10  # log2 energies are Q10
 LOG_TABLE_BITS = 7
+# log2(1 + k / 128) for k = 0..128, the same for every filter bank
+LOG_Q16: NDArray[np.int32] = np.rint(
+    np.log2(1 + np.arange((1 << LOG_TABLE_BITS) + 1) / (1 << LOG_TABLE_BITS)) * 65536
+).astype(np.int32)
 # fixed energies are in units of 2^-(2+12); the definition also divides by the transform's length
 ENERGY_BITS = 2 * SPECTRUM_BITS - POWER_SHIFT + BANK_BITS
 
@@ -125,7 +129,6 @@ def make_tables(config: FrontendConfig) -> Tables:
         start.append(bins[0])
         width.append(bins[-1] - bins[0] + 1)
         weights.append(row[bins[0] : bins[-1] + 1])
-    steps = 1 << LOG_TABLE_BITS
     return Tables(
         window_q15=np.rint(hann(config.frame) * 32768).astype(np.int32),
         cos_q30=np.rint(np.cos(angle) * (1 << 30)).astype(np.int32),
@@ -134,7 +137,7 @@ def make_tables(config: FrontendConfig) -> Tables:
         bank_q12=np.concatenate(weights).astype(np.int32),
         start=np.array(start, np.int32),
         width=np.array(width, np.int32),
-        log_q16=np.rint(np.log2(1 + np.arange(steps + 1) / steps) * 65536).astype(np.int32),
+        log_q16=LOG_Q16,
     )
 
 

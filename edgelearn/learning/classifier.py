@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.melbank import FrontendConfig, make_tables
+from edgelearn.audio.melbank import LOG_Q16
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, quantise_prototype, unit_embedding
@@ -79,7 +79,6 @@ class Classifier:
         self._weights = arena.alloc(f"{name}.weights", config.rows, np.int32)
         self._u_q14 = arena.alloc(f"{name}.embedding", config.hidden, np.int16)
         self.gradient: NDArray[np.int32] = arena.alloc(f"{name}.gradient", config.hidden, np.int32)
-        self._log_q16 = make_tables(FrontendConfig()).log_q16
 
     def load(self, prototypes: NDArray[np.int8]) -> None:
         """Take over the rows of a model file (int8 [rows, H]), base classes first."""
@@ -161,7 +160,7 @@ class Classifier:
         result = np.empty(3, np.int64)
         head_gradient(
             pool, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14, EXP2_Q15,
-            self._log_q16, self._weights, self.gradient, result,
+            LOG_Q16, self._weights, self.gradient, result,
         )  # fmt: skip
         return HeadStep(int(result[0]), int(result[1]), int(result[2]))
 

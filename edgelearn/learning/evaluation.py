@@ -98,9 +98,8 @@ def base_accuracy(
     of at least its own threshold, for which `open_set_q14` is the default.
     """
     units, counts = embed_all(device, utterances)
-    classifier, learner = device.classifier, device.learner
-    taught = range(classifier.config.base_rows, classifier.rows)
-    thresholds = [learner.threshold_q14(row, open_set_q14) for row in taught]
+    classifier = device.classifier
+    thresholds = device.learner.thresholds_q14(range(classifier.config.base_rows, classifier.rows), open_set_q14)
     decided = [classifier.decide(unit.astype(np.int16), thresholds) for unit in units]
     return np.array(decided, np.int64) == rows, counts
 
@@ -321,7 +320,7 @@ def score_draw(
         other_scores = rule.read(other_units) - _rivals(device, other_units)
     else:
         scores, other_scores = _scores(device, test_units, where), _scores(device, other_units, where)
-    thresholds = np.array([device.learner.threshold_q14(row, model.open_set_q14) for row in rows], np.float64)
+    thresholds = np.array(device.learner.thresholds_q14(rows, model.open_set_q14), np.float64)
     return Scored(scores, truth, other_scores, thresholds, counts, seconds)
 
 

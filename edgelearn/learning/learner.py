@@ -6,7 +6,7 @@ between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -172,20 +172,27 @@ class Learner:
         yield report
 
     def threshold_q14(self, row: int, default_q14: int) -> int:
-        """Return the score (Q14) from which the word at `row` counts as said.
+        """Return the score (Q14) from which the word at `row` counts as said; see `thresholds_q14`."""
+        return self.thresholds_q14([row], default_q14)[0]
 
-        It is the base model's, raised above what the exemplars of the other words score for this one (the background),
-        and kept below what its own takes score.
+    def thresholds_q14(self, rows: Sequence[int], default_q14: int) -> list[int]:
+        """Return the scores (Q14) from which the words at `rows` count as said.
+
+        Each is the base model's, raised above what the exemplars of the other words score for this one (the
+        background), and kept below what its own takes score.
         """
-        where = np.array([row], np.int64)
-        own: list[int] = []
-        background = [-(1 << 14)]
-        for record in self._memory.exemplars():
+        where = np.array(rows, np.int64)
+        own: list[list[int]] = [[] for _ in rows]
+        background = [[-(1 << 14)] for _ in rows]
+        for record in self._memory.exemplars() if rows else ():
             unit, _ = self.embed(self._memory.decode(record, self._frames))
-            score = int(self._classifier.scores(unit, where)[0][0])
-            (own if record.row == row else background).append(score)
-        threshold = max(default_q14, max(background) + ABOVE_BACKGROUND_Q14)
-        return min(threshold, sum(own) // len(own) - BELOW_TAKES_Q14) if own else threshold
+            for n, score in enumerate(self._classifier.scores(unit, where)[0].tolist()):
+                (own if record.row == rows[n] else background)[n].append(score)
+        thresholds = []
+        for mine, others in zip(own, background, strict=True):
+            threshold = max(default_q14, max(others) + ABOVE_BACKGROUND_Q14)
+            thresholds.append(min(threshold, sum(mine) // len(mine) - BELOW_TAKES_Q14) if mine else threshold)
+        return thresholds
 
     def hear_exemplars(self) -> Counts:
         """Return the counts of running every exemplar of the rehearsal memory through the network once."""

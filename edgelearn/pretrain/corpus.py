@@ -54,6 +54,7 @@ class FeatureMaker:
     """Clips to endpointed feature frames, through the very front end and end pointer of the device."""
 
     def __init__(self, frontend: FrontendConfig, endpoint: EndpointConfig) -> None:
+        self.config = frontend
         self.endpoint = endpoint
         self._frontend = Frontend(frontend, Arena(frontend_bytes(frontend) + 256))
 
@@ -99,8 +100,8 @@ class Corpus:
 
     def _span(self, clip: Samples) -> tuple[int, int]:
         start, stop, _ = find_utterance(self.make.frames(clip.astype(np.int16)), self.make.endpoint)
-        hop = 320
-        return start * hop, min(len(clip), stop * hop + 192)
+        config = self.make.config
+        return start * config.hop, min(len(clip), stop * config.hop + config.frame - config.hop)
 
     def _choose_pairs(
         self, spoken: list[ClipInfo], halves: int, rng: np.random.Generator
@@ -156,7 +157,7 @@ class Corpus:
                 jobs.append((1, n, len(self.words) + int(word)))
         jobs += [(2, p, 2 * len(self.words) + p) for p in range(len(self._pairs)) for _ in range(12)]
         rng.shuffle(jobs)
-        features = np.zeros((len(jobs), FRAMES, self.make._frontend.config.bands), np.int8)
+        features = np.zeros((len(jobs), FRAMES, self.make.config.bands), np.int8)
         lengths = np.zeros(len(jobs), np.int64)
         for k, (kind, n, _) in enumerate(jobs):
             clip = self._half_word(n, rng) if kind == 2 else self.clips[n][:: -1 if kind == 1 else 1]
