@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from edgelearn.cli.arguments import model_path
+from edgelearn.cli.arguments import open_model
 from edgelearn.cli.output import emit, say, table
 from edgelearn.errors import UsageError
 
@@ -25,7 +25,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seconds is {args.seconds:g}", "it must be above 0 and at most 60")
     from edgelearn.benchmarking import suite
     from edgelearn.benchmarking.peers import INSTALL, choose, missing
-    from edgelearn.runtime.model import BASE_MODEL, load_model
 
     peers = []
     for name in choose(args.compare):
@@ -33,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"not compared with {name}: {' and '.join(packages)} not installed; {INSTALL}")
         else:
             peers.append(name)
-    path = model_path(args)
-    model = load_model(path if path.exists() else BASE_MODEL)
+    _, model = open_model(args)
     machine = suite.describe()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     say(f"{machine['machine']}; Python {machine['python']}, {versions}; {machine['date']}")
