@@ -6,11 +6,14 @@ one is counted; nothing wraps here, so an overflow in a kernel shows as a differ
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 G_LIMIT = 2**30
-SIGMOID = [math.floor(32768 / (1 + math.exp(-k / 32)) + 0.5) for k in range(257)]
+TANH_HALF = [  # of t over [start, start + width) in Q12
+    (0, 8192, (15142, 25782, -11840, -3294, 4752)),
+    (8192, 8192, (29660, 5924, -5368, 2841, -714)),
+    (16384, 16384, (32606, 620, -1250, 2127, -2000)),
+]
 
 
 def rshift(v: int, n: int) -> int:
@@ -40,16 +43,26 @@ def clamp(v: int, limit: int) -> int:
     return min(max(v, -limit), limit)
 
 
+def tanh_half(a: int) -> int:
+    """tanh(a/2), Q12 to Q15: Horner's scheme in integers."""
+    for start, width, coefficients in TANH_HALF:
+        if abs(a) < start + width:
+            t = (abs(a) - start) * (65536 // width) - 32768
+            y = 0
+            for coefficient in reversed(coefficients):
+                y = (y * t >> 16) + coefficient
+            return y if a >= 0 else -y
+    raise ValueError(a)
+
+
 def sigmoid(a: int) -> int:
     """Q12 to Q15."""
-    k, fraction = abs(a) >> 7, abs(a) & 127
-    y = SIGMOID[k] + (((SIGMOID[k + 1] - SIGMOID[k]) * fraction + 64) >> 7)
-    return y if a >= 0 else 32768 - y
+    return 16384 + rshift(tanh_half(a), 1)
 
 
 def tanh(a: int) -> int:
     """Q12 to Q15."""
-    return clamp(2 * sigmoid(clamp(2 * a, 32767)) - 32768, 32767)
+    return tanh_half(clamp(2 * a, 32767))
 
 
 def hash32(x: int) -> int:
@@ -61,11 +74,10 @@ def hash32(x: int) -> int:
     return x ^ x >> 16
 
 
-def random_bits(seed: int, layer: int, column: int, row: int, shift: int) -> int:
-    """The random number of one weight in one update step."""
+def random_bits(seed: int, layer: int, column: int, row: int) -> int:
+    """The 32 random bits of one row of a column in one update step."""
     key = hash32(hash32(seed) ^ (layer << 16 | column))
-    bits = hash32((key + row * 0x9E3779B9) & 0xFFFFFFFF)
-    return bits >> (32 - shift) if shift <= 32 else bits << (shift - 32)
+    return hash32((key + row * 0x9E3779B9) & 0xFFFFFFFF)
 
 
 @dataclass
@@ -159,13 +171,11 @@ def exact_memory(layer: Layer, state: State) -> list[int]:
     return memory
 
 
-def step_cell(
-    memory: list[int], shift: int, c: list[int], h: list[int], saturations: Saturations
-) -> list[int]:
+def step_cell(memory: list[int], shift: int, c: list[int], h: list[int], saturations: Saturations) -> list[int]:
     """New c and h in place; returns the gates."""
     units = len(c)
     a = [clamp(rshift(m, shift + 1), 32767) for m in memory]
-    gates = [tanh(v) if r // units == 2 else min(sigmoid(v), 32767) for r, v in enumerate(a)]
+    gates = [tanh(v) if r // units == 2 else sigmoid(v) for r, v in enumerate(a)]
     for j in range(units):
         i, f, g, o = (gates[k * units + j] for k in range(4))
         c[j] = saturations.limit(rshift(f * c[j] + rshift(i * g, 3), 15), -32768, 32767)
@@ -215,7 +225,7 @@ def backward_cell(frame: Frame, grad: Gradient, grad_h: list[int] | None, satura
         cc = saturations.g(grad.c[j] + rshift(ch * slope, 15))
         terms = [
             rshift(cc * rshift(g * rshift(i * (32768 - i), 15), 15), 15),
-            rshift(cc * rshift(frame.c_before[j] * rshift(f * (32768 - f), 15), 12), 15),
+            rshift(cc * clamp(rshift(frame.c_before[j] * rshift(f * (32768 - f), 15), 13), 32767), 14),
             rshift(cc * rshift(i * (32768 - rshift(g * g, 15)), 15), 15),
             rshift(ch * rshift(tc * rshift(o * (32768 - o), 15), 15), 15),
         ]
@@ -248,8 +258,7 @@ def backward_columns(
 def new_gradients(layers: list[Layer]) -> list[Gradient]:
     """All zero."""
     return [
-        Gradient([0] * n.hidden, [0] * n.hidden, [0] * (4 * n.hidden), [0] * n.hidden, [0] * n.inputs)
-        for n in layers
+        Gradient([0] * n.hidden, [0] * n.hidden, [0] * (4 * n.hidden), [0] * n.hidden, [0] * n.inputs) for n in layers
     ]
 
 
@@ -286,23 +295,66 @@ def update_master(hi: int, lo: int, change: int, saturations: Saturations) -> tu
     return high, master - 256 * high
 
 
+def scaled(total: int, mult: int, shift: int) -> int:
+    """Change of a master with 16 fraction bits, at most 2^14 masters."""
+    if shift >= 32:
+        return total * mult >> (shift - 16)
+    limit = 2**30 >> (31 - shift)
+    return clamp(total * mult >> 15, limit) << (31 - shift)
+
+
+def column_changes(totals: list[int], mult: int, shift: int, seed: int, k: int, column: int) -> list[int]:
+    """Changes of the masters of a column, rounded stochastically: a draw of 32 bits serves two rows."""
+    half, changes = len(totals) // 2, []
+    for r, total in enumerate(totals):
+        bits = random_bits(seed, k, column, r % half)
+        noise = bits & 0xFFFF if r < half else bits >> 16
+        changes.append((scaled(total, mult, shift) + noise) >> 16)
+    return changes
+
+
+def bias_change(total: int, mult: int, shift: int, bits: int) -> int:
+    """Change of a bias; its gradient has 6 fraction bits more than that of a weight."""
+    return (total * mult * 64 + (bits << shift >> 32)) >> shift
+
+
 def update(layer: Layer, tape: Tape, k: int, grad: Gradient, mult: int, shift: int, seed: int) -> int:
     """Apply the gradient of layer k to its weights and bias; returns the saturations."""
     saturations = Saturations()
     for column, rows in enumerate(weight_gradient(layer, tape, k)):
-        for r, total in enumerate(rows):
-            change = (total * mult + random_bits(seed, k, column, r, shift)) >> shift
+        for r, change in enumerate(column_changes(rows, mult, shift, seed, k, column)):
             hi, lo = layer.hi[column][r], layer.lo[column][r]
             layer.hi[column][r], layer.lo[column][r] = update_master(hi, lo, change, saturations)
     for r, total in enumerate(grad.memory):
-        change = (total * mult * 64 + random_bits(seed, k, len(layer.hi), r, shift)) >> shift
+        change = bias_change(total, mult, shift, random_bits(seed, k, len(layer.hi), r))
         layer.bias[r] = saturations.limit(layer.bias[r] - change, -layer.bias_limit, layer.bias_limit)
     return saturations.count
 
 
-def dense_forward(
-    layer: Layer, xs: list[list[int]]
-) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+def update_with_momentum(
+    layer: Layer, tape: Tape, k: int, grad: Gradient, velocity: tuple[list[list[int]], list[int]],
+    mult: int, shift: int, momentum_q15: int, seed: int,
+) -> int:  # fmt: skip
+    """Heavy ball; velocity is (weights [column][row] in 2^-6 of a master's last bit, bias), changed in place."""
+    saturations, (weights, biases) = Saturations(), velocity
+    for column, rows in enumerate(weight_gradient(layer, tape, k)):
+        for r, total in enumerate(rows):
+            bits = random_bits(seed, k, column, r)
+            pushed = (scaled(total, mult, shift) + (bits & 1023)) >> 10
+            kept = (weights[column][r] * momentum_q15 + (bits >> 10 & 32767)) >> 15
+            weights[column][r] = saturations.limit(kept + pushed, -32768, 32767)
+            change = (weights[column][r] + (bits >> 26)) >> 6
+            hi, lo = layer.hi[column][r], layer.lo[column][r]
+            layer.hi[column][r], layer.lo[column][r] = update_master(hi, lo, change, saturations)
+    for r, total in enumerate(grad.memory):
+        bits = random_bits(seed, k, len(layer.hi), r)
+        kept = (biases[r] * momentum_q15 + (hash32(bits) & 32767)) >> 15
+        biases[r] = saturations.limit(kept + bias_change(total, mult, shift, bits), -(2**30), 2**30)
+        layer.bias[r] = saturations.limit(layer.bias[r] - biases[r], -layer.bias_limit, layer.bias_limit)
+    return saturations.count
+
+
+def dense_forward(layer: Layer, xs: list[list[int]]) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
     """The plain LSTM, M recomputed from x and h in each frame; gates, c and h of each frame. x in Q13."""
     c, h = [0] * layer.hidden, [0] * layer.hidden
     gates, cs, hs = [], [], []

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.benchmarking.workload import Runner
-from edgelearn.engine.backward import GradientArrays, backward_columns, first_hidden_entry
-from edgelearn.engine.fixedpoint import Int8Array, Int16Array, Int32Array, Scalar, UInt16Array
-from edgelearn.engine.forward import FRAMES_TAPED, LayerArrays, TapeArrays, TapeLayerArrays, accumulate_columns
+from edgelearn.engine.arrays import FRAMES_TAPED, GradientArrays, LayerArrays, TapeArrays, TapeLayerArrays
+from edgelearn.engine.backward import backward_columns, first_hidden_entry
+from edgelearn.engine.fixedpoint import Int8Array, Int16Array, Int32Array, UInt16Array
+from edgelearn.engine.forward import accumulate_columns
+from edgelearn.engine.int32 import Scalar, add32, mul32
 from edgelearn.engine.optimizer import accumulate_gradient
 from edgelearn.jit import kernel
 
@@ -60,11 +62,11 @@ def peak_products(weights: Int8Array, deltas: tuple[np.int32, ...], total: Int32
     for _ in range(passes):
         d0, d1, d2, d3, d4, d5, d6, d7 = deltas
         for r in range(total.shape[0]):
-            a = np.int32(np.int32(np.int32(weights[0, r]) * d0) + np.int32(np.int32(weights[1, r]) * d1))
-            b = np.int32(np.int32(np.int32(weights[2, r]) * d2) + np.int32(np.int32(weights[3, r]) * d3))
-            c = np.int32(np.int32(np.int32(weights[4, r]) * d4) + np.int32(np.int32(weights[5, r]) * d5))
-            d = np.int32(np.int32(np.int32(weights[6, r]) * d6) + np.int32(np.int32(weights[7, r]) * d7))
-            total[r] = np.int32(total[r] + np.int32(np.int32(a + b) + np.int32(c + d)))
+            a = add32(mul32(weights[0, r], d0), mul32(weights[1, r], d1))
+            b = add32(mul32(weights[2, r], d2), mul32(weights[3, r], d3))
+            c = add32(mul32(weights[4, r], d4), mul32(weights[5, r], d5))
+            d = add32(mul32(weights[6, r], d6), mul32(weights[7, r], d7))
+            total[r] = add32(total[r], add32(add32(a, b), add32(c, d)))
 
 
 class MatrixPart:

@@ -43,7 +43,7 @@ class PerOperation:
     mac_backward: Figure
     mac_gradient: Figure
     elementwise: Figure
-    table_lookup: Figure
+    activation: Figure
     frontend_op: Figure
     weight_byte_read: Figure
     weight_byte_written: Figure

@@ -34,7 +34,7 @@ class CountsLike(Protocol):
     @property
     def tape_bytes(self) -> int: ...  # noqa: D102
     @property
-    def table_lookups(self) -> int: ...  # noqa: D102
+    def activations(self) -> int: ...  # noqa: D102
     @property
     def elementwise_ops(self) -> int: ...  # noqa: D102
     @property
@@ -49,7 +49,7 @@ TERMS = (
     ("matrix backward", "macs_backward", "mac_backward"),
     ("weight gradient", "macs_gradient", "mac_gradient"),
     ("elementwise", "elementwise_ops", "elementwise"),
-    ("tables", "table_lookups", "table_lookup"),
+    ("activations", "activations", "activation"),
     ("front end", "frontend_ops", "frontend_op"),
     ("weight traffic", "weight_bytes_read", "weight_byte_read"),
     ("weight traffic", "weight_bytes_written", "weight_byte_written"),

@@ -1,8 +1,7 @@
 """Number formats of the engine and the scalar integer operations that every kernel is made of.
 
 All of them round half up with an arithmetic shift and saturate, never wrap. Intermediate results are 32-bit
-where a comment or docstring bounds them, since a 64-bit multiply keeps a loop scalar on ARM; the rest is
-64-bit.
+(`int32.py`) where a comment or docstring bounds them; the rest is 64-bit.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
 from edgelearn.jit import kernel
 
 Int8Array = npt.NDArray[np.int8]
@@ -20,9 +20,6 @@ UInt16Array = npt.NDArray[np.uint16]
 Int32Array = npt.NDArray[np.int32]
 UInt32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
-Scalar = Any
-"""An integer inside a kernel, of the width that its docstring says: Numba infers it, mypy cannot."""
-
 FEATURE_BITS = 6
 """Fraction bits of int8 features (Q6); shifted left by FEATURE_TO_ACTIVATION they are activations."""
 ACTIVATION_BITS = 13
@@ -42,12 +39,15 @@ GRADIENT_EXTRA_BITS = 6
 """CM16 = sat16(rshift(CM, 6)), and the product of CM16 and a delta loses 6 bits before it is summed."""
 BIAS_LIMIT = 1 << 30
 
-SIGMOID_Q15: Int32Array = np.round(32768.0 / (1.0 + np.exp(-np.arange(257) / 32.0))).astype(np.int32)
-"""S[k] = round(32768 sigmoid(k/32)), k = 0..256; every value is below 2^15, so a device keeps it as int16."""
+TANH_HALF_Q15 = (
+    (15142, 25782, -11840, -3294, 4752),
+    (29660, 5924, -5368, 2841, -714),
+    (32606, 620, -1250, 2127, -2000),
+)
+"""tanh(u/2) as polynomials of t in [-1, 1) over u in [0, 2), [2, 4) and [4, 8): the k-th coefficient is in Q(15-k).
 
-
-_SIGMOID_CHORDS: UInt32Array = (SIGMOID_Q15[:-1] << 16 | np.diff(SIGMOID_Q15)).astype(np.uint32)
-"""S[k] << 16 | S[k+1] - S[k], k = 0..255: what `sigmoid_q15` reads of the table, in one load."""
+Minimax fits, then moved a few steps of the last bit for the rounding of `tanh_half_q15` and for tanh(0) = 0.
+"""
 
 
 def weight_sum_limit(inputs: int, hidden: int) -> int:
@@ -66,9 +66,8 @@ def bias_limit(inputs: int, hidden: int) -> int:
 
 @kernel
 def rshift32(value: Scalar, bits: Scalar) -> Scalar:
-    """Round half up int32 value / 2^bits, 1 <= bits <= 31: (value + 2^(bits-1)) >> bits without its overflow."""
-    last = np.int32(value >> (bits - 1))
-    return np.int32(np.int32(last >> 1) + np.int32(last & np.int32(1)))
+    """Round half up int32 value / 2^bits, 1 <= bits <= 31, value <= 2^31 - 1 - 2^(bits-1)."""
+    return right32(add32(value, left32(1, bits - 1)), bits)
 
 
 @kernel
@@ -78,34 +77,51 @@ def rshift64(value: Scalar, bits: Scalar) -> Scalar:
 
 
 @kernel
+def gradient_product(cm16: Scalar, delta: Scalar) -> Scalar:
+    """rshift(CM16 * delta, 6) of two int16; |delta| <= 32640 leaves room for the rounding."""
+    return rshift32(mul32(cm16, delta), GRADIENT_EXTRA_BITS)
+
+
+@kernel
 def clamp32(value: Scalar, low: Scalar, high: Scalar) -> Scalar:
     """Limit an int64 or int32 to [low, high], as int32."""
     return np.int32(min(max(value, low), high))
 
 
 @kernel
-def sigmoid_q15(a: Scalar) -> Scalar:
-    """Sigmoid of an int32 (Q12, |a| <= 32767): 0..32768 in Q15, linear between 257 table values."""
-    magnitude = np.int32(abs(a))
-    chord = _SIGMOID_CHORDS[np.uint32(magnitude >> 7)]
-    low = np.int32(chord >> np.uint32(16))
-    step = np.int32(chord & np.uint32(0xFFFF))
-    fraction = np.int32(magnitude & 127)
-    y = np.int32(low + np.int32(np.int32(np.int32(step * fraction) + np.int32(64)) >> 7))
-    return y if a >= 0 else np.int32(np.int32(32768) - y)
+def _coefficient(magnitude: Scalar, near: Scalar, middle: Scalar, far: Scalar) -> Scalar:
+    return np.int32(far) if magnitude >= 16384 else (np.int32(middle) if magnitude >= 8192 else np.int32(near))
 
 
 @kernel
-def gate_q15(a: Scalar) -> Scalar:
-    """Sigmoid as it is stored, in int16: clipped to 32767."""
-    return min(sigmoid_q15(a), np.int32(32767))
+def tanh_half_q15(a: Scalar) -> Scalar:
+    """tanh(a/2) in Q15, odd, of an int32 (Q12, |a| <= 32767): |error| < 3.7 of the last bit, |result| <= 32743.
+
+    A polynomial and no table: without look-ups a vector unit does as many at a time as it has lanes. Horner's scheme
+    with y = c_k + (y t >> 16), t in Q15: every y fits int16, every product int32.
+    """
+    near, middle, far = TANH_HALF_Q15
+    u = max32(a, sub32(0, a))
+    wide, narrow = left32(u & np.int32(16383), 2), left32(u & np.int32(8191), 3)
+    t = sub32(wide if u >= 16384 else narrow, 32768)
+    y = _coefficient(u, near[4], middle[4], far[4])
+    y = add32(right32(mul32(y, t), 16), _coefficient(u, near[3], middle[3], far[3]))
+    y = add32(right32(mul32(y, t), 16), _coefficient(u, near[2], middle[2], far[2]))
+    y = add32(right32(mul32(y, t), 16), _coefficient(u, near[1], middle[1], far[1]))
+    y = add32(right32(mul32(y, t), 16), _coefficient(u, near[0], middle[0], far[0]))
+    return y if a >= 0 else sub32(0, y)
+
+
+@kernel
+def sigmoid_q15(a: Scalar) -> Scalar:
+    """Sigmoid of an int32 (Q12, |a| <= 32767): (1 + tanh(a/2)) / 2 in Q15, 12..32756: |error| < 2.4."""
+    return add32(right32(add32(tanh_half_q15(a), 1), 1), 16384)
 
 
 @kernel
 def tanh_q15(a: Scalar) -> Scalar:
-    """Tanh of an int32 (Q12, |a| <= 32768) in Q15, clipped to +-32767: 2 sigmoid(clamp(2a)) - 1."""
-    twice = clamp32(np.int32(a << 1), -32767, 32767)
-    return clamp32(np.int32(np.int32(sigmoid_q15(twice) << 1) - np.int32(32768)), -32767, 32767)
+    """Tanh of an int32 (Q12, |a| <= 32768) in Q15: within 3.7 of the last bit up to |a| = 4, +-32743 beyond."""
+    return tanh_half_q15(min32(max32(left32(a, 1), -32767), 32767))
 
 
 @kernel
@@ -126,13 +142,9 @@ def column_key(seed: Scalar, layer: Scalar, column: Scalar) -> Scalar:
 
 
 @kernel
-def random_below_power(key: Scalar, row: Scalar, shift: Scalar) -> Scalar:
-    """Draw the random number of (key, row), uniform in [0, 2^shift), 0 <= shift <= 62, as int64.
-
-    It has 32 random bits: above shift = 32 it is uniform over the multiples of 2^(shift - 32).
-    """
-    bits = np.int64(hash32(np.uint32(np.uint64(key) + np.uint64(row) * np.uint64(0x9E3779B9))))
-    return bits >> (32 - shift) if shift <= 32 else bits << (shift - 32)
+def random_bits(key: Scalar, row: Scalar) -> Scalar:
+    """Draw the 32 random bits of (key, row), as uint32."""
+    return hash32(np.uint32(np.uint32(key) + np.uint32(np.uint32(row) * np.uint32(0x9E3779B9))))
 
 
 def split_master(master: npt.NDArray[np.integer[Any]]) -> tuple[Int8Array, Int8Array]:

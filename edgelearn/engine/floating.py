@@ -89,9 +89,7 @@ def forward(
     return tapes
 
 
-def backward(
-    layers: Sequence[FloatLayer], tapes: Sequence[FloatTape], grad_h: FloatArray
-) -> list[FloatGradient]:
+def backward(layers: Sequence[FloatLayer], tapes: Sequence[FloatTape], grad_h: FloatArray) -> list[FloatGradient]:
     """Sparse BPTT: gradients of parameters and inputs for dL/dh of the last layer, [T, H] or [H]."""
     gradients: list[FloatGradient] = []
     grad = np.broadcast_to(grad_h, tapes[-1].h[1:].shape)

@@ -14,6 +14,7 @@ from edgelearn.errors import UsageError
 Region = tuple[str, tuple[int, ...], npt.DTypeLike]
 """Name, shape and type of an array in an arena."""
 
+MAX_LAYERS = 3
 HIDDEN_RANGE = (16, 512)
 INPUTS_RANGE = (8, 512)
 WEIGHT_SHIFT_RANGE = (0, 12)
@@ -41,19 +42,17 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """One or two layers, the second fed by the hidden values of the first."""
+    """One to three layers, each fed by the hidden values of the one below."""
 
     layers: tuple[LayerConfig, ...]
 
     def __post_init__(self) -> None:
         """Raise UsageError if there are no or too many layers, or if their widths do not match."""
-        if not 1 <= len(self.layers) <= 2:
-            raise UsageError(f"a network has 1 or 2 layers, not {len(self.layers)}")
+        if not 1 <= len(self.layers) <= MAX_LAYERS:
+            raise UsageError(f"a network has 1 to {MAX_LAYERS} layers, not {len(self.layers)}")
         for below, above in zip(self.layers, self.layers[1:], strict=False):
             if above.inputs != below.hidden:
-                raise UsageError(
-                    f"a layer of {above.inputs} inputs does not fit on one of {below.hidden} hidden units"
-                )
+                raise UsageError(f"a layer of {above.inputs} inputs does not fit on one of {below.hidden} hidden units")
 
     @property
     def inputs(self) -> int:
@@ -81,9 +80,19 @@ def gradients_bytes(config: NetworkConfig) -> int:
     return _bytes(gradient_regions(config))
 
 
-def tape_bytes(config: NetworkConfig, frames: int, pool_entries: int) -> int:
+def tape_bytes(config: NetworkConfig, frames: int, pool_entries: int, checkpoint_every: int = 0) -> int:
     """Bytes of arena that a tape of this capacity occupies, with the work space of the update."""
-    return _bytes(tape_regions(config, frames, pool_entries))
+    return _bytes(tape_regions(config, frames, pool_entries, checkpoint_every))
+
+
+def weight_gradients_bytes(config: NetworkConfig) -> int:
+    """Bytes of arena that a dense gradient of all weights occupies."""
+    return _bytes(weight_gradient_regions(config))
+
+
+def velocity_bytes(config: NetworkConfig) -> int:
+    """Bytes of arena that the velocities of momentum occupy."""
+    return _bytes(velocity_regions(config))
 
 
 def network_regions(config: NetworkConfig) -> Iterator[Region]:
@@ -118,19 +127,38 @@ def gradient_regions(config: NetworkConfig) -> Iterator[Region]:
         yield f"layer{k}.x_hat", (layer.inputs if k > 0 else 0,), np.int32
 
 
-def tape_regions(config: NetworkConfig, frames: int, pool_entries: int) -> Iterator[Region]:
-    """Name, shape and type of every array of a tape."""
+def tape_regions(config: NetworkConfig, frames: int, pool_entries: int, checkpoint_every: int) -> Iterator[Region]:
+    """Name, shape and type of every array of a tape; checkpoint_every = 0: the gates of all frames are kept."""
+    rows = min(checkpoint_every, frames) if checkpoint_every else frames
+    starts = -(-frames // checkpoint_every) if checkpoint_every else 0
+    widest = max(layer.hidden for layer in config.layers)
     for k, layer in enumerate(config.layers):
-        yield f"layer{k}.gates", (frames, 4 * layer.hidden), np.int16
-        yield f"layer{k}.c", (frames + 1, layer.hidden), np.int16
+        yield f"layer{k}.gates", (rows, 4 * layer.hidden), np.int16
+        yield f"layer{k}.c", (rows + 1, layer.hidden), np.int16
+        yield f"layer{k}.start_memory", (starts, 4 * layer.hidden), np.int32
+        yield f"layer{k}.start_c", (starts, layer.hidden), np.int16
     yield "fill", (4,), np.int32
     yield "nnz", (len(config.layers), frames), np.uint16
     yield "columns", (pool_entries,), np.uint16
     yield "deltas", (pool_entries,), np.int16
-    yield "update.total", (4 * max(layer.hidden for layer in config.layers),), np.int32
+    yield "update.total", (4 * widest,), np.int32
     yield "update.cursor", (2, frames), np.int32
     yield "update.frames", (frames,), np.uint16
     yield "update.deltas", (frames,), np.int16
+    yield "update.h", (widest if checkpoint_every else 0,), np.int16
+
+
+def weight_gradient_regions(config: NetworkConfig) -> Iterator[Region]:
+    """Name, shape and type of every array of a dense gradient of all weights."""
+    for k, layer in enumerate(config.layers):
+        yield f"layer{k}.weights", (layer.inputs + layer.hidden, 4 * layer.hidden), np.int32
+
+
+def velocity_regions(config: NetworkConfig) -> Iterator[Region]:
+    """Name, shape and type of every array of the velocities of momentum."""
+    for k, layer in enumerate(config.layers):
+        yield f"layer{k}.weights", (layer.inputs + layer.hidden, 4 * layer.hidden), np.int16
+        yield f"layer{k}.bias", (4 * layer.hidden,), np.int32
 
 
 def _bytes(regions: Iterable[Region]) -> int:

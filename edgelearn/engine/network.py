@@ -1,42 +1,56 @@
-"""The Delta LSTM of one or two layers: owns its buffers in an arena, validates, and calls the kernels."""
+"""The Delta LSTM of one to three layers: owns its buffers in an arena, validates, and calls the kernels."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterator, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelearn.device.arena import Arena
-from edgelearn.engine.backward import GradientArrays
-from edgelearn.engine.binding import backward_call, bind, stream_call, taped_call, update_call
-from edgelearn.engine.counts import Counts, count_backward, count_forward, count_rebuild, count_update
+from edgelearn.engine.arrays import (
+    ACTIVE,
+    COUNTERS,
+    FRAMES,
+    HIDDEN_OUT_ROW,
+    PASSES,
+    POOL_ROW,
+    SATURATIONS,
+    TAPED_ENTRIES,
+    TAPED_FRAMES,
+    GradientArrays,
+    LayerArrays,
+    ScratchArrays,
+    StateArrays,
+    StreamArrays,
+    VelocityArrays,
+    WeightGradientArrays,
+    bind,
+)
+from edgelearn.engine.backward import backward_call
+from edgelearn.engine.counts import (
+    Counts,
+    count_backward,
+    count_forward,
+    count_gradient,
+    count_rebuild,
+    count_recompute,
+    count_update,
+)
 from edgelearn.engine.fixedpoint import (
     MASTER_MAX,
     MASTER_MIN,
     Int8Array,
     Int16Array,
     Int32Array,
+    Int64Array,
     bias_limit,
     join_master,
 )
-from edgelearn.engine.forward import (
-    ACTIVE,
-    COUNTERS,
-    FRAMES,
-    PASSES,
-    SATURATIONS,
-    TAPED_ENTRIES,
-    TAPED_FRAMES,
-    CounterArrays,
-    LayerArrays,
-    ScratchArrays,
-    StateArrays,
-    rebuild_memory,
-)
+from edgelearn.engine.forward import OK, TAPE_NOT_RESET, rebuild_memory, stream_call, taped_call
 from edgelearn.engine.layout import (
     LayerConfig,
     NetworkConfig,
@@ -49,8 +63,12 @@ from edgelearn.engine.layout import (
     state_bytes,
     state_regions,
     tape_bytes,
+    velocity_bytes,
+    velocity_regions,
+    weight_gradient_regions,
+    weight_gradients_bytes,
 )
-from edgelearn.engine.optimizer import MAX_MULT, MAX_SHIFT, TOUCHED
+from edgelearn.engine.optimizer import MAX_MULT, SHIFT_RANGE, TOUCHED, update_call
 from edgelearn.engine.tape import Tape
 from edgelearn.errors import ModelFileError
 
@@ -60,11 +78,15 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "State",
+    "Velocity",
+    "WeightGradients",
     "gradients_bytes",
     "network_bytes",
     "state_bytes",
     "tape_bytes",
+    "velocity_bytes",
     "warm_up",
+    "weight_gradients_bytes",
 ]
 
 
@@ -80,9 +102,25 @@ class State:
         )
         self.scratch = ScratchArrays(*(arrays[f"scratch.{field}"] for field in ScratchArrays._fields))
         self.counters = np.zeros(COUNTERS, np.int64)
-        self.places = bind(*network.layers, *self.layers, self.scratch, CounterArrays(self.counters))
-        self.checked_pool: Int32Array | None = None
+        written = StreamArrays(_NO_POOL, _NO_HIDDEN, self.counters)
+        self.places = bind(*network.layers, *self.layers, self.scratch, written)
+        self._hidden = network.config.hidden
+        self.pool: Int32Array | None = None
+        self.hidden_out: Int16Array | None = None
         self.reset()
+
+    def write_to(self, pool: Int32Array | None, hidden_out: Int16Array | None, frames: int) -> None:
+        """Let the next calls add h to `pool` and store it in `hidden_out`, see `Network.advance`."""
+        if pool is not self.pool:
+            if pool is not None:
+                _check_array("pool", pool, np.int32, (self._hidden,))
+            self.places[POOL_ROW] = _row(_NO_POOL if pool is None else pool)
+            self.pool = pool
+        if hidden_out is not None or self.hidden_out is not None:
+            if hidden_out is not None:
+                _check_array("hidden_out", hidden_out, np.int16, (frames, self._hidden))
+            self.places[HIDDEN_OUT_ROW] = _row(_NO_HIDDEN if hidden_out is None else hidden_out)
+            self.hidden_out = hidden_out
 
     def reset(self) -> None:
         """Start of a sequence: M = b, everything else 0."""
@@ -133,6 +171,37 @@ class Gradients:
         self.places = bind(*self.layers)
 
 
+class WeightGradients:
+    """A dense gradient of all weights, int32 [N+H, 4H] a layer in G units, of one utterance."""
+
+    def __init__(self, config: NetworkConfig, arena: Arena, name: str) -> None:
+        arrays = _alloc(arena, name, weight_gradient_regions(config))
+        self.layers = tuple(arrays.values())
+        self.places = bind(*(WeightGradientArrays(array) for array in self.layers))
+
+    def clear(self) -> None:
+        """Set it to zero."""
+        for array in self.layers:
+            array[:] = 0
+
+
+class Velocity:
+    """What momentum remembers: weights int16 [N+H, 4H] in 2^-6 of a master's last bit, biases int32 [4H]."""
+
+    def __init__(self, config: NetworkConfig, arena: Arena, name: str) -> None:
+        arrays = _alloc(arena, name, velocity_regions(config))
+        self.layers = tuple(
+            VelocityArrays(arrays[f"layer{k}.weights"], arrays[f"layer{k}.bias"]) for k in range(len(config.layers))
+        )
+        self.places = bind(*self.layers)
+
+    def reset(self) -> None:
+        """Stand still."""
+        for layer in self.layers:
+            for array in layer:
+                array[:] = 0
+
+
 class Network:
     """A Delta LSTM whose weights live in `arena`, in regions named `prefix.layerK.*`; zero until `load`."""
 
@@ -171,8 +240,7 @@ class Network:
             given = params[key]
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ModelFileError(
-                    f"{key} is {given.dtype}{list(given.shape)}, this network needs "
-                    f"{array.dtype}{list(array.shape)}"
+                    f"{key} is {given.dtype}{list(given.shape)}, this network needs {array.dtype}{list(array.shape)}"
                 )
         for k, layer in enumerate(self.config.layers):
             hi, lo, bias = (params[f"layer{k}.{field}"] for field in ("weights_hi", "weights_lo", "bias"))
@@ -197,13 +265,21 @@ class Network:
         """Allocate a state in this network's arena, reset."""
         return State(self, self._arena, name)
 
-    def new_tape(self, frames: int, pool_entries: int, name: str) -> Tape:
+    def new_tape(self, frames: int, pool_entries: int, name: str, checkpoint_every: int = 0) -> Tape:
         """Allocate a tape for `frames` frames and `pool_entries` active deltas of all layers together."""
-        return Tape(self.config, frames, pool_entries, self._arena, name)
+        return Tape(self.config, frames, pool_entries, self._arena, name, checkpoint_every)
 
     def new_backward(self, name: str) -> Gradients:
         """Allocate what the backward pass accumulates in."""
         return Gradients(self.config, self._arena, name)
+
+    def new_weight_gradients(self, name: str) -> WeightGradients:
+        """Allocate a dense gradient of all weights."""
+        return WeightGradients(self.config, self._arena, name)
+
+    def new_velocity(self, name: str) -> Velocity:
+        """Allocate the velocities of momentum, all zero."""
+        return Velocity(self.config, self._arena, name)
 
     def forward(
         self,
@@ -231,30 +307,26 @@ class Network:
         int16 [T, H] receives it; `tape` records, see `Tape`. Counts add up in `state`. Raises ValueError for
         a wrong shape or type, or for a tape that was not reset after its backward pass.
         """
-        frames, hidden = frames_x8, self._hidden
-        if not frames.flags.carray:
+        frames = frames_x8
+        if not frames.flags.carray or frames.dtype is not _INT8 or frames.ndim != 2:
             frames = np.require(frames, requirements=["C", "A", "W"])
-        if frames.dtype != _INT8 or frames.shape != (len(frames), self._inputs):
             _check_array("frames_x8", frames, np.int8, (len(frames), self._inputs))
-        if pool is not None and pool is not state.checked_pool:
-            _check_array("pool", pool, np.int32, (hidden,))
-            state.checked_pool = pool
-        if hidden_out is not None:
-            _check_array("hidden_out", hidden_out, np.int16, (len(frames), hidden))
-        if tape is not None and tape.backward_done:
-            raise ValueError("the tape holds gradients of a backward pass: reset it first")
-        grown = _NO_POOL if pool is None else pool
-        written = _NO_HIDDEN if hidden_out is None else hidden_out
-        if tape is None:
-            stream_call(state.places, frames, grown, written)
-        else:
-            taped_call(state.places, tape.places, frames, grown, written)
+        if pool is not state.pool or hidden_out is not None or state.hidden_out is not None:
+            state.write_to(pool, hidden_out, len(frames))
+        wrong = stream_call(state.places, frames) if tape is None else taped_call(state.places, tape.places, frames)
+        if wrong != OK:
+            if wrong == TAPE_NOT_RESET:
+                raise ValueError("the tape holds gradients of a backward pass: reset it first")
+            _check_array("frames_x8", frames, np.int8, (len(frames), self._inputs))
 
-    def backward(self, tape: Tape, gradients: Gradients, grad_h: Int32Array) -> Counts:
+    def backward(
+        self, tape: Tape, gradients: Gradients, grad_h: Int32Array, weights: WeightGradients | None = None
+    ) -> Counts:
         """Sparse BPTT over all taped frames; leaves CM16 on the tape and dL/db in `gradients`.
 
         grad_h int32 [H] (the same for every frame) or [T, H] with T >= the taped frames, dL/dh of the last
-        layer in G units. Raises ValueError for a wrong shape or type, or a tape already gone back over.
+        layer in G units. `weights` receives dL/dW and is needed by a tape with checkpoints. Raises ValueError for a
+        wrong shape or type, a tape already gone back over, or where `weights` is missing.
         """
         hidden = self.config.hidden
         per_frame = grad_h.ndim == 2
@@ -262,27 +334,30 @@ class Network:
         _check_array("grad_h", grad_h, np.int32, shape)
         if tape.backward_done:
             raise ValueError("the tape was gone back over already: reset it first")
+        if tape.checkpoint_every and weights is None:
+            raise ValueError("a tape with checkpoints needs weight gradients: it cannot keep CM of all frames")
+        if weights is not None:
+            weights.clear()
         counters = np.zeros(COUNTERS, np.int64)
         backward_call(
             self.places,
             tape.places,
             gradients.places,
+            _NOWHERE if weights is None else weights.places,
             np.require(grad_h.reshape(-1, hidden), requirements=["C", "W"]),
             int(per_frame),
             counters,
         )
-        frames, found = tape.frames_taped, counters.tolist()
-        layers = [
-            count_backward(
-                layer.hidden,
-                frames,
-                active=found[ACTIVE + k],
-                dense=layer.hidden * max(frames - 1, 0) + (layer.inputs * frames if k > 0 else 0),
-                saturations=found[SATURATIONS] if k == 0 else 0,
-            )
-            for k, layer in enumerate(self.config.layers)
-        ]
-        return reduce(operator.add, layers)
+        frames, found, taped = tape.frames_taped, counters.tolist(), tape.entries_by_layer()
+        counts = Counts(saturations=found[SATURATIONS])
+        for k, layer in enumerate(self.config.layers):
+            dense = layer.hidden * max(frames - 1, 0) + (layer.inputs * frames if k > 0 else 0)
+            counts += count_backward(layer.hidden, frames, active=found[ACTIVE + k], dense=dense)
+            if tape.checkpoint_every:
+                counts += count_recompute(layer.hidden, frames, found[TAPED_ENTRIES + k], tape.checkpoint_every)
+            if weights is not None:
+                counts += count_gradient(layer.inputs, layer.hidden, frames, taped[k])
+        return counts
 
     def update(
         self,
@@ -292,23 +367,31 @@ class Network:
         shift: int,
         step_seed: int,
         frozen_layers: Collection[int] = (),
+        weights: WeightGradients | None = None,
+        velocity: Velocity | None = None,
+        momentum_q15: int = 0,
     ) -> Counts:
-        """Descend: masters -= (G * mult + random) >> shift, biases at the same learning rate.
+        """Descend: masters -= G * mult / 2^shift, stochastically rounded, biases at the same learning rate.
 
-        mult 0..32767, shift 0..62 (see `optimizer.quantise_rate`), step_seed 0..2^32-1, different for each
+        mult 0..32767, shift 16..62 (see `optimizer.quantise_rate`), step_seed 0..2^32-1, different for each
         step. They are for layer 0; a layer with another weight_shift gets the shift that makes the real
-        learning rate the same. Every state of this network needs `State.refresh` (or `reset`) afterwards.
-        Raises UsageError for a number out of range, ValueError before `backward`.
+        learning rate the same. `weights`: what `backward` filled; without it the sums come from the tape. With
+        `velocity` each step is momentum_q15 / 2^15 of the one before and this one (heavy ball). Every state of this
+        network needs `State.refresh` (or `reset`) afterwards. Raises UsageError for a number out of range, ValueError
+        before `backward` and for a tape with checkpoints without `weights`.
         """
         check_range("mult", mult, (0, MAX_MULT))
         check_range("step_seed", step_seed, (0, 2**32 - 1))
+        check_range("momentum_q15", momentum_q15, (0, MAX_MULT))
         first = self.config.layers[0].weight_shift
         shifts = [shift + first - layer.weight_shift for layer in self.config.layers]
         for value in shifts:
-            check_range("shift", value, (0, MAX_SHIFT))
+            check_range("shift", value, SHIFT_RANGE)
         if not tape.backward_done:
             raise ValueError("update needs the backward pass before it")
-        done = []
+        if tape.checkpoint_every and weights is None:
+            raise ValueError("a tape with checkpoints needs the weight gradients that backward filled")
+        counts, taped = Counts(), tape.entries_by_layer()
         for k, layer in enumerate(self.config.layers):
             if k in frozen_layers:
                 continue
@@ -317,26 +400,28 @@ class Network:
                 self.places,
                 tape.places,
                 gradients.places,
+                _NOWHERE if weights is None else weights.places,
+                _NOWHERE if velocity is None else velocity.places,
                 k,
                 np.int32(mult),  # an int64 here would make every product of the update a scalar one on ARM
                 shifts[k],
+                np.int32(momentum_q15),
                 step_seed,
                 bias_limit(layer.inputs, layer.hidden),
                 counters,
             )
             found = counters.tolist()
-            done.append(
-                count_update(
-                    layer.inputs,
-                    layer.hidden,
-                    frames=tape.frames_taped,
-                    entries=found[TAPED_ENTRIES + k],
-                    touched=found[TOUCHED + k],
-                    passes=found[PASSES + k],
-                    saturations=found[SATURATIONS],
-                )
+            if weights is None:
+                counts += count_gradient(layer.inputs, layer.hidden, tape.frames_taped, taped[k], found[PASSES + k])
+            counts += count_update(
+                layer.inputs,
+                layer.hidden,
+                touched=found[TOUCHED + k],
+                saturations=found[SATURATIONS],
+                dense=weights is not None,
+                momentum=velocity is not None,
             )
-        return reduce(operator.add, done) if done else Counts()
+        return counts
 
     def _param_views(self) -> dict[str, npt.NDArray[Any]]:
         return {
@@ -353,11 +438,11 @@ def warm_up() -> None:
     state = network.new_state("state")
     tape = network.new_tape(2, 128, "tape")
     gradients = network.new_backward("gradients")
-    frames, hidden = np.zeros((2, 8), np.int8), np.zeros((2, 16), np.int16)
-    network.forward(state, frames, np.zeros(16, np.int32), None, hidden)
-    network.forward(state, frames, np.zeros(16, np.int32), tape, hidden)
+    frames = np.zeros((2, 8), np.int8)
+    network.forward(state, frames)
+    network.forward(state, frames, tape=tape)
     network.backward(tape, gradients, np.zeros(16, np.int32))
-    network.update(tape, gradients, 0, 0, 0)
+    network.update(tape, gradients, 0, SHIFT_RANGE[0], 0)
     state.refresh()
 
 
@@ -371,7 +456,17 @@ def _check_array(name: str, array: npt.NDArray[Any], dtype: type, shape: tuple[i
         raise ValueError(f"{name} must be C-contiguous {wanted}, not {given}")
 
 
+def _row(array: npt.NDArray[Any]) -> Int64Array:
+    row: Int64Array = bind(_One(array))[0]
+    return row
+
+
+class _One(NamedTuple):
+    array: npt.NDArray[Any]
+
+
 # Stand-ins for absent arguments: a kernel compiles once, for one set of types.
 _NO_POOL = np.zeros(0, np.int32)
 _NO_HIDDEN = np.zeros((0, 0), np.int16)
+_NOWHERE = np.zeros((0, 3), np.int64)
 _INT8 = np.dtype(np.int8)

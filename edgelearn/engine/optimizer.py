@@ -1,49 +1,67 @@
-"""Weight update of the Delta LSTM, column by column: no dense gradient is ever stored.
+"""Weight update of the Delta LSTM, column by column.
 
-Once the backward pass has left CM16 of every frame on the tape, the gradient of a weight column is a sum over
-the frames in which that column was active. Each column is summed into one int32 buffer [4H] and applied at
-once, with stochastic rounding from a hash of (seed, layer, column, row), so that a run is repeatable and no
-column's random numbers depend on which others were skipped.
+Once the backward pass has left CM16 of every frame on the tape, the gradient of a weight column is a sum over the
+frames in which that column was active: it is summed into one int32 buffer [4H] and applied at once, and no dense
+gradient is ever stored. A tape with checkpoints cannot keep CM16, so there the sums of all columns come from a dense
+buffer; they are the same integers. Rounding is stochastic, from a hash of (seed, layer, column, row), so that a run is
+repeatable and no column's random numbers depend on which others were skipped.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from edgelearn.engine.arrays import (
+    ACTIVE,
+    FRAMES_TAPED,
+    GRADIENT_ROWS,
+    LAYER_ROWS,
+    PASSES,
+    SATURATIONS,
+    TAPE_ROWS,
+    TAPED_ENTRIES,
+    TAPED_ROWS,
+    ColumnScratch,
+    TapeArrays,
+    column_scratch_at,
+    gradient_at,
+    int16_rows_at,
+    int32_at,
+    int32_rows_at,
+    layer_at,
+    tape_at,
+    taped_at,
+)
 from edgelearn.engine.fixedpoint import (
-    GRADIENT_EXTRA_BITS,
+    BIAS_LIMIT,
     MASTER_MAX,
     MASTER_MIN,
     Int8Array,
     Int16Array,
     Int32Array,
     Int64Array,
-    Scalar,
     UInt16Array,
     clamp32,
     column_key,
-    random_below_power,
+    gradient_product,
+    hash32,
+    random_bits,
 )
-from edgelearn.engine.forward import (
-    ACTIVE,
-    FRAMES_TAPED,
-    PASSES,
-    SATURATIONS,
-    TAPED_ENTRIES,
-    LayerArrays,
-    TapeArrays,
-    TapeLayerArrays,
-)
+from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
 from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
 MAX_TAPE_FRAMES = 128
 """Most frames that an int32 can sum: |rshift(CM16 d, 6)| <= 2^15 * 32640 / 64, times 128 is < 2^31."""
 MAX_MULT = 32767
-MAX_SHIFT = 62
+SHIFT_RANGE = (16, 62)
+"""A rate is mult / 2^shift."""
+CHANGE_LIMIT = 1 << 14
+"""Most that one step moves a master: 1.0 at s = 6."""
+VELOCITY_BITS = 6
+"""A velocity's last bit is 2^-6 of a master's."""
 BIAS_MULT_BITS = 6
 """Gradients of biases (lsb 2^-6 of CM16, b in Q(13+s)) need 64 times the multiplier of those of masters."""
 
@@ -52,42 +70,22 @@ TOUCHED = ACTIVE
 """Counter of `update_layer`: weight columns with an active frame, that is columns read and written."""
 
 
-class ColumnScratch(NamedTuple):
-    """Work space of the update.
-
-    total int32 [4H]: sum of the column at hand; cursor int32 [2, F]: every frame's next entry, and above 16
-    bits how many are left, below them its column (NO_COLUMN if none is left); frames uint16 and deltas int16
-    [F]: the active frames of the column at hand.
-    """
-
-    total: Int32Array
-    cursor: Int32Array
-    frames: UInt16Array
-    deltas: Int16Array
-
-
 def quantise_rate(rate: float) -> tuple[int, int]:
-    """Express a positive rate as mult / 2^shift with 15 significant bits: mult <= 32767, shift in 0..62.
+    """Express a positive rate as mult / 2^shift with up to 15 significant bits: mult <= 32767, shift in 16..62.
 
     Raises UsageError if it is not positive or out of range. With CM16 lsb u, a learning rate lr and weights
     in Qs, the rate that `update` wants is lr * u * 2^(s+1).
     """
-    if not 0.0 < rate <= MAX_MULT:
-        raise UsageError(f"an update rate of {rate!r} is outside (0, {MAX_MULT}]")
-    shift = min(15 - math.frexp(rate)[1], MAX_SHIFT)
+    least, most = SHIFT_RANGE
+    if not 0.0 < rate <= MAX_MULT / 2**least:
+        raise UsageError(f"an update rate of {rate!r} is outside (0, {MAX_MULT} / 2^{least}]")
+    shift = min(15 - math.frexp(rate)[1], most)
     mult = round(math.ldexp(rate, shift))
     if mult > MAX_MULT:
         mult, shift = (mult + 1) // 2, shift - 1
     if mult == 0:
-        raise UsageError(f"an update rate of {rate!r} is below 2^-{MAX_SHIFT}")
+        raise UsageError(f"an update rate of {rate!r} is below 2^-{most}")
     return mult, shift
-
-
-@kernel
-def _gradient_product(cm16: Scalar, delta: Scalar) -> Scalar:
-    """rshift(CM16 * delta, 6) of two int16, as ((p >> 5) + 1) >> 1: the same, and one operation less."""
-    half = np.int32(np.int32(np.int32(cm16) * np.int32(delta)) >> (GRADIENT_EXTRA_BITS - 1))
-    return np.int32(np.int32(half + np.int32(1)) >> 1)
 
 
 @kernel
@@ -107,21 +105,50 @@ def accumulate_gradient(
         t0, t1, t2, t3 = frames[k], frames[k + 1], frames[k + 2], frames[k + 3]
         d0, d1, d2, d3 = deltas[k], deltas[k + 1], deltas[k + 2], deltas[k + 3]
         for r in range(rows):
-            p0 = _gradient_product(cm16[t0, r], d0)
-            p1 = _gradient_product(cm16[t1, r], d1)
-            p2 = _gradient_product(cm16[t2, r], d2)
-            p3 = _gradient_product(cm16[t3, r], d3)
-            total[r] = np.int32(total[r] + np.int32(np.int32(p0 + p1) + np.int32(p2 + p3)))
+            p01 = add32(gradient_product(cm16[t0, r], d0), gradient_product(cm16[t1, r], d1))
+            p23 = add32(gradient_product(cm16[t2, r], d2), gradient_product(cm16[t3, r], d3))
+            total[r] = add32(total[r], add32(p01, p23))
         k += 4
         passes += 1
     while k < used:
         t0, d0 = frames[k], deltas[k]
         for r in range(rows):
-            p0 = _gradient_product(cm16[t0, r], d0)
-            total[r] = np.int32(total[r] + p0)
+            total[r] = add32(total[r], gradient_product(cm16[t0, r], d0))
         k += 1
         passes += 1
     return passes
+
+
+@kernel
+def _move_master(hi: Int8Array, lo: Int8Array, r: Scalar, change: Scalar) -> Scalar:
+    """Subtract a change (|change| < 2^30) from the master at r of a column; returns 1 if it saturated, else 0."""
+    exact = sub32(add32(left32(hi[r], 8), lo[r]), change)
+    master = min32(max32(exact, MASTER_MIN), MASTER_MAX)
+    high = right32(add32(master, 128), 8)
+    hi[r] = np.int8(high)
+    lo[r] = np.int8(sub32(master, left32(high, 8)))
+    return np.int32(master != exact)
+
+
+@kernel
+def _scaling(shift: Scalar) -> Scalar:
+    """What `_scaled` needs of a shift: a limit, and bits to go left or right after 2^15 was divided by."""
+    if shift >= 32:
+        return np.int32(2**31 - 1), np.int32(0), np.int32(shift - 31)
+    return np.int32((CHANGE_LIMIT << 16) >> (31 - shift)), np.int32(31 - shift), np.int32(0)
+
+
+@kernel
+def _scaled(total: Scalar, mult: Scalar, scaling: Scalar) -> Scalar:
+    """total * mult / 2^(shift-16), rounded down, in 32 bits: the change of a master with 16 fraction bits.
+
+    With total = 2^15 high + low, total * mult / 2^15 is high * mult + low * mult / 2^15, below 2^31 in magnitude; where
+    it has to grow after that, it is limited so that no change goes beyond CHANGE_LIMIT.
+    """
+    limit, left, right = scaling
+    high, low = right32(total, 15), total & np.int32(32767)
+    quotient = add32(mul32(high, mult), right32(mul32(low, mult), 15))
+    return right32(left32(min32(max32(quotient, sub32(0, limit)), limit), left), right)
 
 
 @kernel
@@ -137,22 +164,56 @@ def update_column(
 ) -> Scalar:
     """Apply one column's gradient to its masters (Q(s+8), planes hi and lo [N+H, 4H]); returns saturations.
 
-    master -= (total * mult + random) >> shift with random uniform in [0, 2^shift); |total * mult| < 2^46.
+    master -= (floor(total * mult / 2^(shift-16)) + random) >> 16 with random uniform in [0, 2^16): one draw of 32 bits
+    serves a row of the first half and the row of the second half across from it.
     """
-    key = column_key(seed, layer, column)
+    key, scaling = column_key(seed, layer, column), _scaling(shift)
+    half = total.shape[0] // 2
+    near, far = total[:half], total[half:]
+    near_hi, far_hi = hi[column, :half], hi[column, half:]
+    near_lo, far_lo = lo[column, :half], lo[column, half:]
+    saturated = np.int32(0)
+    for r in range(half):
+        bits = random_bits(key, r)
+        change = right32(add32(_scaled(near[r], mult, scaling), bits & np.uint32(0xFFFF)), 16)
+        saturated = add32(saturated, _move_master(near_hi, near_lo, r, change))
+        change = right32(add32(_scaled(far[r], mult, scaling), bits >> np.uint32(16)), 16)
+        saturated = add32(saturated, _move_master(far_hi, far_lo, r, change))
+    return saturated
+
+
+@kernel
+def update_column_with_momentum(
+    hi: Int8Array, lo: Int8Array, velocity: Int16Array, column: Scalar, total: Int32Array,
+    mult: Scalar, shift: Scalar, momentum_q15: Scalar, seed: Scalar, layer: Scalar,
+) -> Scalar:  # fmt: skip
+    """Heavy ball: v = momentum v + rate G, master -= v, each rounded stochastically; returns saturations.
+
+    velocity int16 [N+H, 4H] in units of 2^-6 of a master's last bit, limited to int16. The rate's part of v has 10
+    fraction bits more and takes 10 random bits, the momentum's 15, the master's 6.
+    """
+    key, scaling = column_key(seed, layer, column), _scaling(shift)
+    mine_hi, mine_lo, mine = hi[column], lo[column], velocity[column]
     saturated = np.int32(0)
     for r in range(total.shape[0]):
-        change = (np.int64(total[r]) * mult + random_below_power(key, r, shift)) >> shift
-        # A change of 2^17 takes any master beyond its limits: from here on 32 bits are enough.
-        change = clamp32(change, -(1 << 17), 1 << 17)
-        exact = np.int32(np.int32(np.int32(hi[column, r]) << 8) + np.int32(lo[column, r]))
-        exact = np.int32(exact - change)
-        master = clamp32(exact, MASTER_MIN, MASTER_MAX)
-        saturated = np.int32(saturated + np.int32(master != exact))
-        high = np.int32(np.int32(master + np.int32(128)) >> 8)
-        hi[column, r] = np.int8(high)
-        lo[column, r] = np.int8(np.int32(master - np.int32(high << 8)))
+        bits = random_bits(key, r)
+        pushed = right32(add32(_scaled(total[r], mult, scaling), bits & np.uint32(0x3FF)), 16 - VELOCITY_BITS)
+        kept = right32(add32(mul32(mine[r], momentum_q15), (bits >> np.uint32(10)) & np.uint32(0x7FFF)), 15)
+        exact = add32(kept, pushed)
+        speed = min32(max32(exact, -32768), 32767)
+        mine[r] = np.int16(speed)
+        change = right32(add32(speed, bits >> np.uint32(26)), VELOCITY_BITS)
+        saturated = add32(saturated, _move_master(mine_hi, mine_lo, r, change))
+        saturated = add32(saturated, np.int32(speed != exact))
     return saturated
+
+
+@kernel
+def _bias_change(grad: Scalar, mult: Scalar, shift: Scalar, bits: Scalar) -> Scalar:
+    """Round grad * 64 mult / 2^shift stochastically, as int64: 32 random bits in the place of the first 32 dropped."""
+    scaled = np.int64(grad) * (np.int64(mult) << BIAS_MULT_BITS)
+    noise = np.int64(bits) << (shift - 32) if shift >= 32 else np.int64(bits) >> (32 - shift)
+    return (scaled + noise) >> shift
 
 
 @kernel
@@ -173,11 +234,31 @@ def update_bias(
     key = column_key(seed, layer, column)
     saturated = np.int32(0)
     for r in range(bias.shape[0]):
-        scaled = np.int64(grad[r]) * (np.int64(mult) << BIAS_MULT_BITS)
-        exact = np.int64(bias[r]) - ((scaled + random_below_power(key, r, shift)) >> shift)
+        exact = np.int64(bias[r]) - _bias_change(grad[r], mult, shift, random_bits(key, r))
         kept = clamp32(exact, -limit, limit)
-        saturated = np.int32(saturated + np.int32(np.int64(kept) != exact))
+        saturated = add32(saturated, np.int32(np.int64(kept) != exact))
         bias[r] = kept
+    return saturated
+
+
+@kernel
+def update_bias_with_momentum(
+    bias: Int32Array, velocity: Int32Array, grad: Int32Array, column: Scalar,
+    mult: Scalar, shift: Scalar, momentum_q15: Scalar, seed: Scalar, layer: Scalar, limit: Scalar,
+) -> Scalar:  # fmt: skip
+    """Heavy ball for the bias: velocity int32 [4H] in Q(13+s), within +-2^30; returns saturations."""
+    key = column_key(seed, layer, column)
+    saturated = np.int32(0)
+    for r in range(bias.shape[0]):
+        bits = random_bits(key, r)
+        kept = (np.int64(velocity[r]) * np.int64(momentum_q15) + np.int64(hash32(bits) & np.uint32(0x7FFF))) >> 15
+        exact = kept + _bias_change(grad[r], mult, shift, bits)
+        speed = clamp32(exact, -BIAS_LIMIT, BIAS_LIMIT)
+        saturated = add32(saturated, np.int32(np.int64(speed) != exact))
+        velocity[r] = speed
+        exact = np.int64(bias[r]) - np.int64(speed)
+        bias[r] = clamp32(exact, -limit, limit)
+        saturated = add32(saturated, np.int32(np.int64(bias[r]) != exact))
     return saturated
 
 
@@ -221,30 +302,61 @@ def _take_column(column: Scalar, frames: Scalar, tape: TapeArrays, scratch: Colu
 
 
 @kernel
-def update_layer(
-    layer_index: Scalar, layer: LayerArrays, taped: TapeLayerArrays, tape: TapeArrays,
-    grad_memory: Int32Array, scratch: ColumnScratch, mult: Scalar, shift: Scalar, seed: Scalar,
-    limit: Scalar, counters: Int64Array,
-) -> None:  # fmt: skip
-    """Update all touched columns and the bias of one layer from the tape; `counters` is added to.
+def _any(total: Int32Array) -> Scalar:
+    bits = np.int32(0)
+    for r in range(total.shape[0]):
+        bits |= total[r]
+    return bits != 0
 
-    Entries of a frame are in ascending order of the column, so one walk over all frames' cursors finds each
-    column's active frames; a column that was never active is neither read nor written.
+
+@kernel
+def update_call(
+    network: Int64Array, tape_places: Int64Array, gradient_places: Int64Array, weight_places: Int64Array,
+    velocity_places: Int64Array, layer_index: Scalar, mult: Scalar, shift: Scalar, momentum_q15: Scalar,
+    seed: Scalar, limit: Scalar, counters: Int64Array,
+) -> None:  # fmt: skip
+    """Update one layer's weights and bias after a backward pass; `counters` is added to.
+
+    Column sums come from weight_places (dense gradients, [layers or 0, 3]) or from CM16 on the tape: entries of a frame
+    are in ascending order of the column, so one walk over all frames' cursors finds each column's active frames. A
+    column that was never active is neither read nor written, but with momentum (velocity_places [2 layers or 0, 3])
+    every column moves.
     """
-    rows = layer.bias.shape[0]
-    total = scratch.total[:rows]
+    shared = network.shape[0] // LAYER_ROWS * TAPED_ROWS
+    layer, cm16 = layer_at(network, layer_index * LAYER_ROWS), taped_at(tape_places, layer_index * TAPED_ROWS).gates
+    tape, scratch = tape_at(tape_places, shared), column_scratch_at(tape_places, shared + TAPE_ROWS)
+    grad_bias = gradient_at(gradient_places, layer_index * GRADIENT_ROWS).memory
+    dense, fast = weight_places.shape[0] > 0, velocity_places.shape[0] > 0
+    # Without the one or the other, stand-ins of the right type that are never looked at.
+    sums = int32_rows_at(weight_places if dense else tape_places, layer_index if dense else shared)
+    velocity = int16_rows_at(velocity_places if fast else tape_places, 2 * layer_index if fast else 0)
+    rows, columns = layer.bias.shape[0], layer.weights_hi.shape[0]
     frames = np.int64(tape.fill[FRAMES_TAPED])
     counters[TAPED_ENTRIES + layer_index] += _point_cursors(layer_index, tape, scratch.cursor)
-    for column in range(layer.weights_hi.shape[0]):
-        used = _take_column(column, frames, tape, scratch)
-        if used > 0:
-            counters[PASSES + layer_index] += accumulate_gradient(
-                taped.gates, scratch.frames, scratch.deltas, used, total
-            )
+    for column in range(columns):
+        total = scratch.total[:rows]
+        if dense:
+            total = sums[column]
+            touched = _any(total)
+        else:
+            used = _take_column(column, frames, tape, scratch)
+            touched = used > 0
+            if touched or fast:
+                counters[PASSES + layer_index] += accumulate_gradient(cm16, scratch.frames, scratch.deltas, used, total)
+        if fast:
+            counters[SATURATIONS] += update_column_with_momentum(
+                layer.weights_hi, layer.weights_lo, velocity, column, total,
+                mult, shift, momentum_q15, seed, layer_index,
+            )  # fmt: skip
+        elif touched:
             counters[SATURATIONS] += update_column(
                 layer.weights_hi, layer.weights_lo, column, total, mult, shift, seed, layer_index
             )
-            counters[TOUCHED + layer_index] += 1
-    counters[SATURATIONS] += update_bias(
-        layer.bias, grad_memory, layer.weights_hi.shape[0], mult, shift, seed, layer_index, limit
-    )
+        counters[TOUCHED + layer_index] += np.int64(touched or fast)
+    if fast:
+        counters[SATURATIONS] += update_bias_with_momentum(
+            layer.bias, int32_at(velocity_places, 2 * layer_index + 1), grad_bias, columns,
+            mult, shift, momentum_q15, seed, layer_index, limit,
+        )  # fmt: skip
+    else:
+        counters[SATURATIONS] += update_bias(layer.bias, grad_bias, columns, mult, shift, seed, layer_index, limit)

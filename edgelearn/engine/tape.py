@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgelearn.engine.binding import bind
-from edgelearn.engine.fixedpoint import Int16Array, UInt16Array
-from edgelearn.engine.forward import (
+from edgelearn.engine.arrays import (
     BACKWARD_DONE,
     ENTRIES_USED,
     FRAMES_LEFT_OUT,
     FRAMES_TAPED,
+    ColumnScratch,
     TapeArrays,
     TapeLayerArrays,
+    bind,
 )
+from edgelearn.engine.fixedpoint import Int16Array, UInt16Array
 from edgelearn.engine.layout import NetworkConfig, tape_regions
-from edgelearn.engine.optimizer import MAX_TAPE_FRAMES, ColumnScratch
+from edgelearn.engine.optimizer import MAX_TAPE_FRAMES
 from edgelearn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,32 +28,45 @@ if TYPE_CHECKING:
 class Tape:
     """Up to `capacity_frames` frames of a forward pass and `capacity_entries` active deltas, as arena views.
 
-    Frames are appended by `Network.forward`. One that does not fit ends the recording (truncated BPTT): it
-    and all later ones are counted in `frames_left_out`. Raises UsageError for a capacity outside 1..128
-    frames (the gradient sum's overflow bound) or of fewer than 1 entry.
+    Frames are appended by `Network.forward`. One that does not fit ends the recording: it and all later ones are
+    counted in `frames_left_out`. Three points on one curve of memory against work:
+
+    - full (checkpoint_every = 0): gates and c of every frame, later CM16 in the place of the gates;
+    - checkpoints: M and c every so many frames, and the gates between two of them recomputed from the deltas, the same
+      integers; CM16 cannot be kept, so `Network.backward` adds up a dense `WeightGradients`;
+    - truncated BPTT: a tape shorter than the utterance, the frames before it run without, the state carried in.
+
+    Raises UsageError for a capacity outside 1..128 frames (the gradient sum's overflow bound), of fewer than 1 entry,
+    or an interval below 0.
     """
 
     def __init__(
-        self, config: NetworkConfig, frames: int, pool_entries: int, arena: Arena, name: str
+        self,
+        config: NetworkConfig,
+        frames: int,
+        pool_entries: int,
+        arena: Arena,
+        name: str,
+        checkpoint_every: int = 0,
     ) -> None:
         if not 1 <= frames <= MAX_TAPE_FRAMES:
             raise UsageError(f"a tape of {frames} frames is outside 1..{MAX_TAPE_FRAMES}")
         if pool_entries < 1:
             raise UsageError(f"a tape needs room for at least 1 delta, not {pool_entries}")
+        if checkpoint_every < 0:
+            raise UsageError(f"a checkpoint every {checkpoint_every} frames: it must be 0 (none) or more")
         arrays: dict[str, Any] = {
             region: arena.alloc(f"{name}.{region}", shape, dtype)
-            for region, shape, dtype in tape_regions(config, frames, pool_entries)
+            for region, shape, dtype in tape_regions(config, frames, pool_entries, checkpoint_every)
         }
         self.config = config
+        self.checkpoint_every = checkpoint_every
         self.layers = tuple(
-            TapeLayerArrays(arrays[f"layer{k}.gates"], arrays[f"layer{k}.c"])
+            TapeLayerArrays(*(arrays[f"layer{k}.{field}"] for field in TapeLayerArrays._fields))
             for k in range(len(config.layers))
         )
         self.arrays = TapeArrays(arrays["fill"], arrays["nnz"], arrays["columns"], arrays["deltas"])
-        self.scratch = ColumnScratch(
-            arrays["update.total"], arrays["update.cursor"], arrays["update.frames"], arrays["update.deltas"]
-        )
-
+        self.scratch = ColumnScratch(*(arrays[f"update.{field}"] for field in ColumnScratch._fields))
         self.places = bind(*self.layers, self.arrays, self.scratch)
 
     def reset(self) -> None:
@@ -88,6 +102,10 @@ class Tape:
     def backward_done(self) -> bool:
         """Whether the gates have been overwritten by gradients: time for an update, then for `reset`."""
         return bool(self.arrays.fill[BACKWARD_DONE])
+
+    def entries_by_layer(self) -> list[int]:
+        """Active deltas on the tape, of each layer."""
+        return [int(n) for n in self.arrays.nnz[:, : self.frames_taped].sum(axis=1, dtype=np.int64)]
 
     def frame_deltas(self, layer: int, frame: int) -> tuple[UInt16Array, Int16Array]:
         """Columns, ascending, and deltas (Q13) of one layer that were active in a frame, as copies."""

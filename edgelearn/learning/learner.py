@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
+from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import LearningRejected, TakeRejected
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
@@ -65,14 +66,15 @@ def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, in
     """Return (mult, shift) for `Network.update`: the learning rate in the units of this step's normalised gradient.
 
     The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23 and
-    |S| in Q13, and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-18), of the integers m and |S|.
+    |S| in Q13, and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-18), of the integers m and |S|, at
+    most the 1/2 that an update can take.
     """
     mult = ((rate_q16 * LOGIT_SCALE * step.magnitude_q23) << 12) // max(1, step.length)
     shift = 46 - weight_shift
-    while mult > 32767:
+    while mult > 32767 and shift > SHIFT_RANGE[0]:
         mult = (mult + 1) >> 1
         shift -= 1
-    return mult, shift
+    return min(mult, 32767), shift
 
 
 class Learner:

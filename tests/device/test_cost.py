@@ -31,7 +31,7 @@ def test_a_sum_by_hand():
         "macs_backward": 2,
         "macs_gradient": 3,
         "elementwise_ops": 4,
-        "table_lookups": 5,
+        "activations": 5,
         "frontend_ops": 6,
         "weight_bytes_read": 7,
         "weight_bytes_written": 8,
@@ -114,10 +114,10 @@ def test_the_accelerator_takes_the_cycles_of_its_published_rtl(columns, forward,
 
 def test_assumptions_are_named_only_where_they_matter():
     board = load_board("raspberry_pi_4")
-    spent = cost(Counts(macs_forward=10, table_lookups=1), board)
-    assert spent.assumptions == ("active_pj_per_cycle", "cycles.table_lookup")
+    spent = cost(Counts(macs_forward=10, activations=1), board)
+    assert spent.assumptions == ("active_pj_per_cycle", "cycles.activation")
     report = spent.report()
-    assert "assumed, not verified: active_pj_per_cycle, cycles.table_lookup" in report
+    assert "assumed, not verified: active_pj_per_cycle, cycles.activation" in report
     assert " to " in report
     assert "front end" not in report, "a part without cost is left out"
 

@@ -77,17 +77,15 @@ def make_reference(config: NetworkConfig, params: dict[str, Any]) -> list[refere
 
 def random_walk(frames: int, inputs: int, rng: np.random.Generator, step: float = 12.0) -> np.ndarray:
     """Features (int8) that change slowly, as those of speech do."""
-    return (
-        np.clip(np.cumsum(rng.normal(0, step, (frames, inputs)), axis=0), -128, 127).round().astype(np.int8)
-    )
+    return np.clip(np.cumsum(rng.normal(0, step, (frames, inputs)), axis=0), -128, 127).round().astype(np.int8)
 
 
 def random_frames(frames: int, inputs: int, rng: np.random.Generator) -> np.ndarray:
     """Features (int8) anywhere in their range, often at its ends."""
     values = rng.integers(-128, 128, (frames, inputs))
-    return np.where(
-        rng.random((frames, inputs)) < 0.3, rng.choice([-128, 127], (frames, inputs)), values
-    ).astype(np.int8)
+    return np.where(rng.random((frames, inputs)) < 0.3, rng.choice([-128, 127], (frames, inputs)), values).astype(
+        np.int8
+    )
 
 
 def all_lists(arrays: Any) -> list[Any]:

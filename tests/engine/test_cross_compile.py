@@ -9,11 +9,14 @@ import pytest
 import tomli
 
 from benchmarks import arm_kernels, cross_compile
-from benchmarks.arm_kernels import CORES, KERNELS, Core
+from benchmarks.arm_kernels import CORES, FRAME, KERNELS, Core
 from benchmarks.cross_compile import Loop
+from edgelearn.audio.frontend import frontend_ops
+from edgelearn.device.board import load_board
 
 TABLE = tomli.loads(arm_kernels.TABLE.read_text(encoding="utf-8"))
 MAC_KERNELS = ("forward", "backward", "gradient")
+FRONT_END = ("window", "transform", "spectrum", "bank")
 Loops = Callable[[str, Core], tuple[Loop, ...]]
 cores = pytest.mark.parametrize("core", CORES, ids=lambda core: core.cpu)
 
@@ -59,9 +62,7 @@ def test_macs_are_vector_instructions(loops: Loops, kernel: str, core: Core) -> 
 
 @cores
 @pytest.mark.parametrize("kernel", ["forward", "backward"])
-def test_products_are_accumulated_by_the_instruction_that_makes_them(
-    loops: Loops, kernel: str, core: Core
-) -> None:
+def test_products_are_accumulated_by_the_instruction_that_makes_them(loops: Loops, kernel: str, core: Core) -> None:
     """At least half of them: of several products that are added to one sum, the first is a plain product."""
     widest = max(loops(kernel, core), key=lambda loop: loop.vector_products)
     assert widest.accumulated_products >= widest.vector_products / 2
@@ -74,9 +75,20 @@ def test_the_update_is_vectorised(loops: Loops, core: Core) -> None:
 
 
 @cores
-def test_the_front_end_multiplies_32_by_32_bits(loops: Loops, core: Core) -> None:
-    """The strided sine table keeps a butterfly scalar, but no product of it needs 64-bit factors."""
-    assert_no_64_bit_products(loops("frontend", core))
+@pytest.mark.parametrize("kernel", FRONT_END)
+def test_the_front_end_is_vectorised(loops: Loops, kernel: str, core: Core) -> None:
+    assert_vectorised(loops(kernel, core))
+    assert_no_64_bit_products(loops(kernel, core))
+
+
+@cores
+def test_the_boards_price_the_front_end_by_the_table(core: Core) -> None:
+    """The table of this front end: its multiplications are the ones that a frame is counted as."""
+    frame = TABLE[core.cpu]["frame"]
+    assert frame["multiplications"] == frontend_ops(FRAME)
+    assert abs(sum(frame["parts"].values()) - frame["value"]) <= len(frame["parts"])
+    figure = load_board(core.board).cycles.frontend_op
+    assert frame["cycles_per_multiplication"] <= figure.value <= 1.05 * frame["cycles_per_multiplication"]
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_counts_of_a_training_step_done_by_hand():
         weight_bytes_read=active * ROWS,
         state_bytes=3 * (3 * N + 4 * H + 4 * ROWS + 6 * H) + 2 * active + passes * 8 * ROWS,
         tape_bytes=3 * (2 * ROWS + 2 * H + 2) + 4 * active,
-        table_lookups=3 * 5 * H,
+        activations=3 * 5 * H,
         elementwise_ops=3 * (24 + ROWS + 3 * H),
         active_columns=active,
         total_columns=3 * 24,
@@ -49,11 +49,11 @@ def test_counts_of_a_training_step_done_by_hand():
         macs_dense_training=2 * H * ROWS,
         state_bytes=3 * (16 * H + 8 * ROWS),
         tape_bytes=3 * (4 * ROWS + 4 * H + 2),
-        table_lookups=3 * H,
+        activations=3 * H,
         elementwise_ops=3 * 20 * H,
     )
 
-    update = network.update(tape, gradients, 1, 1, 1)
+    update = network.update(tape, gradients, 1, 32, 1)
     touched, gradient_passes = 5, 4 + 2
     assert update == Counts(
         macs_gradient=active * ROWS,
@@ -90,7 +90,7 @@ def test_dense_counts_are_what_theta_zero_costs(rng):
     total = network.forward(state, rng.integers(-128, 128, (5, N)).astype(np.int8), None, tape)
     assert total.macs_forward == total.macs_dense_forward
     total += network.backward(tape, gradients, np.zeros(20, np.int32))
-    total += network.update(tape, gradients, 1, 1, 1)
+    total += network.update(tape, gradients, 1, 32, 1)
     assert total.macs_forward + total.macs_backward + total.macs_gradient == total.macs_dense_training
     assert total.sparsity == 0.0
 

@@ -16,8 +16,7 @@ SHAPES = {"1 layer": [(5, 7)], "2 layers": [(5, 7), (7, 6)]}
 
 def random_layers(shapes, rng, theta=0.15):
     return [
-        FloatLayer(rng.normal(0, 0.6, (n + h, 4 * h)), rng.normal(0, 0.5, 4 * h), theta, theta / 2)
-        for n, h in shapes
+        FloatLayer(rng.normal(0, 0.6, (n + h, 4 * h)), rng.normal(0, 0.5, 4 * h), theta, theta / 2) for n, h in shapes
     ]
 
 

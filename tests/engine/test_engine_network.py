@@ -35,6 +35,8 @@ from tests.engine.engine_cases import (
 
 ONE = ((9, 17),)
 TWO = ((9, 17), (17, 16))
+THREE = ((9, 17), (17, 16), (16, 18))
+SHAPES = pytest.mark.parametrize("shapes", [ONE, TWO, THREE], ids=["1 layer", "2 layers", "3 layers"])
 
 
 def run_both(config, params, frames, grad_h, tape_size, update=(1000, 20, 7)):
@@ -88,15 +90,15 @@ def run_both(config, params, frames, grad_h, tape_size, update=(1000, 20, 7)):
     return network, saturations + expected_saturations
 
 
-@pytest.mark.parametrize("shapes", [ONE, TWO], ids=["1 layer", "2 layers"])
+@SHAPES
 @pytest.mark.parametrize("theta", [0, 700])
 def test_training_step_equals_reference(shapes, theta, rng):
     config = config_of(*shapes, theta=theta)
-    grad_h = rng.integers(-40000, 40000, config.hidden).astype(np.int32)
+    grad_h = rng.integers(-(2**20), 2**20, config.hidden).astype(np.int32)
     run_both(config, random_params(config, rng), random_walk(7, config.inputs, rng), grad_h, (8, 1000))
 
 
-@pytest.mark.parametrize("shapes", [ONE, TWO], ids=["1 layer", "2 layers"])
+@SHAPES
 @pytest.mark.parametrize("weight_shift", [0, 6, 12])
 def test_extreme_training_step_equals_reference(shapes, weight_shift, rng):
     config = config_of(*shapes, weight_shift=weight_shift, theta=100)
@@ -110,13 +112,13 @@ def test_extreme_training_step_equals_reference(shapes, weight_shift, rng):
 
 def test_a_second_layer_of_another_format_learns_at_the_same_real_rate(rng):
     config = NetworkConfig((LayerConfig(9, 17, 6, 50, 60), LayerConfig(17, 16, 4, 70, 80)))
-    grad_h = rng.integers(-40000, 40000, (6, 16)).astype(np.int32)
+    grad_h = rng.integers(-(2**20), 2**20, (6, 16)).astype(np.int32)
     run_both(config, random_params(config, rng), random_walk(6, 9, rng), grad_h, (8, 1000))
 
 
 @given(
     inputs=st.integers(8, 20),
-    hidden=st.lists(st.integers(16, 22), min_size=1, max_size=2),
+    hidden=st.lists(st.integers(16, 22), min_size=1, max_size=3),
     frames=st.integers(0, 5),
     theta_x=st.integers(0, 3000),
     theta_h=st.integers(0, 3000),
@@ -126,9 +128,7 @@ def test_a_second_layer_of_another_format_learns_at_the_same_real_rate(rng):
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_shape_equals_reference(
-    inputs, hidden, frames, theta_x, theta_h, weight_shift, tape_frames, pool, seed
-):
+def test_any_shape_equals_reference(inputs, hidden, frames, theta_x, theta_h, weight_shift, tape_frames, pool, seed):
     rng = np.random.default_rng(seed)
     widths = [inputs, *hidden]
     config = NetworkConfig(
@@ -136,9 +136,7 @@ def test_any_shape_equals_reference(
     )
     grad_h = rng.integers(-(2**20), 2**20, config.hidden).astype(np.int32)
     params = random_params(config, rng, scale=8000.0)
-    run_both(
-        config, params, random_frames(frames, inputs, rng), grad_h, (tape_frames, pool), update=(77, 9, seed)
-    )
+    run_both(config, params, random_frames(frames, inputs, rng), grad_h, (tape_frames, pool), update=(77, 16, seed))
 
 
 @pytest.mark.parametrize("params_of", [random_params, extreme_params])
@@ -154,12 +152,12 @@ def test_memory_is_exact_after_every_frame(params_of, rng):
             assert mine.memory.tolist() == reference.exact_memory(layer, theirs)
 
 
-@pytest.mark.parametrize("shapes", [ONE, TWO], ids=["1 layer", "2 layers"])
+@SHAPES
 def test_theta_zero_is_the_dense_lstm_and_its_bptt_bit_for_bit(shapes, rng):
     config = config_of(*shapes)
     params = random_params(config, rng)
     frames = random_walk(6, config.inputs, rng)
-    grad_h = rng.integers(-40000, 40000, (6, config.hidden)).astype(np.int32)
+    grad_h = rng.integers(-(2**20), 2**20, (6, config.hidden)).astype(np.int32)
     network, layers = make_network(config, params), make_reference(config, params)
     state, tape = network.new_state("state"), network.new_tape(6, 1000, "tape")
     gradients = network.new_backward("gradients")
@@ -273,7 +271,7 @@ def test_frozen_layers_do_not_change(rng):
     before = network.params()
     network.update(tape, gradients, 32767, 18, 3, frozen_layers=(0,))
     changed = {key for key, array in network.params().items() if not np.array_equal(array, before[key])}
-    assert changed == {"layer1.weights_hi", "layer1.weights_lo", "layer1.bias"}
+    assert {"layer1.weights_lo", "layer1.bias"} <= changed <= {"layer1.weights_hi", "layer1.weights_lo", "layer1.bias"}
 
 
 def test_update_is_repeatable_and_depends_on_the_seed(rng):
@@ -308,7 +306,7 @@ def test_a_layer_outside_its_bounds_is_a_usage_error_naming_it(field, value):
 
 
 def test_layers_must_fit_on_each_other():
-    with pytest.raises(UsageError, match="1 or 2 layers"):
+    with pytest.raises(UsageError, match="1 to 3 layers"):
         NetworkConfig(())
     with pytest.raises(UsageError, match="18 inputs does not fit on one of 17"):
         config_of((9, 17), (18, 16))
@@ -352,7 +350,7 @@ def test_misuse_raises_before_any_kernel_runs(rng):
         network.forward(state, frames, None, None, np.zeros((3, 17), np.int16))
     network.forward(state, frames, None, tape)
     with pytest.raises(ValueError, match="before"):
-        network.update(tape, gradients, 1, 1, 1)
+        network.update(tape, gradients, 1, 32, 1)
     with pytest.raises(ValueError, match="grad_h"):
         network.backward(tape, gradients, np.zeros((3, 17), np.int32))
     network.backward(tape, gradients, np.zeros((4, 17), np.int32))
@@ -360,7 +358,7 @@ def test_misuse_raises_before_any_kernel_runs(rng):
         network.forward(state, frames, None, tape)
     with pytest.raises(ValueError, match="reset"):
         network.backward(tape, gradients, np.zeros(17, np.int32))
-    for mult, shift, seed in ((-1, 1, 1), (32768, 1, 1), (1, 63, 1), (1, -1, 1), (1, 1, 2**32)):
+    for mult, shift, seed in ((-1, 32, 1), (32768, 32, 1), (1, 63, 1), (1, 15, 1), (1, 32, 2**32)):
         with pytest.raises(EdgelearnError):
             network.update(tape, gradients, mult, shift, seed)
 
