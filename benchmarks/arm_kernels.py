@@ -26,6 +26,8 @@ from benchmarks.cross_compile import (
     inner_loops,
     unoptimised_ir,
 )
+from edgelearn.audio.frontend import frontend_ops
+from edgelearn.audio.melbank import TWIDDLED_PASSES, FrontendConfig, make_tables
 from edgelearn.device.board import load_board
 
 TABLE = Path(__file__).resolve().parent.parent / "configs" / "kernels" / "arm_cycles.toml"
@@ -66,9 +68,43 @@ KERNELS = {
     "forward": Kernel("accumulate_columns", "MAC", "mac_forward"),
     "backward": Kernel("backward_columns", "MAC", "mac_backward"),
     "gradient": Kernel("accumulate_gradient", "MAC", "mac_gradient"),
+    "gates": Kernel("open_gates", "activation", "activation"),
     "update": Kernel("update_column", "byte", "weight_byte_written"),
-    "frontend": Kernel("fft_packed", "multiplication", "frontend_op"),
+    "window": Kernel("window_frame", "multiplication", "frontend_op"),
+    "transform": Kernel("two_stages", "multiplication", "frontend_op"),
+    "spectrum": Kernel("power_spectrum", "multiplication", "frontend_op"),
+    "bank": Kernel("band_energy", "multiplication", "frontend_op"),
 }
+
+WORK = {"byte": "bytes", "activation": "gates"}
+
+
+@dataclass(frozen=True)
+class FramePart:
+    """What one frame multiplies, or stores where nothing is multiplied, in an inner loop of a front end function."""
+
+    function: str
+    products: int = 0
+    bytes: int = 0
+    scalar: bool = False
+
+
+def frame_parts(config: FrontendConfig) -> tuple[FramePart, ...]:
+    """Return the parts of a frame, all but the copying of its samples; a vector of the bank holds eight bins."""
+    half = config.frame // 2
+    widths = make_tables(config).width
+    return (
+        FramePart("window_frame", products=2 * config.frame),
+        FramePart("first_two_stages", bytes=8 * half),
+        FramePart("two_stages", products=TWIDDLED_PASSES * 4 * half),
+        FramePart("power_spectrum", products=4 * half),
+        FramePart("band_energy", products=2 * int((widths - widths % 8).sum())),
+        FramePart("band_energy", products=2 * int((widths % 8).sum()), scalar=True),
+        FramePart("log_features", bytes=5 * config.bands),
+    )
+
+
+FRAME = FrontendConfig()
 
 
 def find_llvm_mca() -> tuple[str, str]:
@@ -120,8 +156,15 @@ class Row:
 
     @property
     def per_unit(self) -> float:
-        """Cycles of one MAC, stored byte or multiplication."""
+        """Cycles of one MAC, gate, stored byte or multiplication."""
         return self.cycles / self.work
+
+
+def _work(kernel: Kernel, loop: Loop) -> int:
+    """Return the units of one iteration: stored bytes, gates (of two bytes) or products."""
+    if kernel.unit in ("byte", "activation"):
+        return loop.stored_bytes // (2 if kernel.unit == "activation" else 1)
+    return loop.vector_products + loop.scalar_products
 
 
 def measure(ir: dict[str, str], llvm_mca: str) -> list[Row]:
@@ -132,7 +175,7 @@ def measure(ir: dict[str, str], llvm_mca: str) -> list[Row]:
             candidates = []
             for loop in inner_loops(cross_compile(ir[kernel.function], core.cpu)):
                 products = loop.vector_products + loop.scalar_products
-                work = loop.stored_bytes if kernel.unit == "byte" else products
+                work = _work(kernel, loop)
                 if products and work and not loop.is_remainder:
                     candidates.append(Row(name, core, loop, work, cycles(loop, core, llvm_mca)))
             candidates = [row for row in candidates if row.loop.vector_products] or candidates
@@ -140,8 +183,23 @@ def measure(ir: dict[str, str], llvm_mca: str) -> list[Row]:
     return rows
 
 
-def table_toml(rows: Iterable[Row], mca_version: str) -> str:
-    """Return the rows as TOML."""
+def frame_cycles(ir: dict[str, str], core: Core, llvm_mca: str) -> dict[str, float]:
+    """Return the cycles of a frame of the front end, by function; a part's loop is the cheapest that does its work."""
+    spent: dict[str, float] = {}
+    for part in frame_parts(FRAME):
+        loops = inner_loops(cross_compile(ir[part.function], core.cpu))
+        costs = []
+        for loop in loops:
+            products = loop.scalar_products if part.scalar else loop.vector_products
+            work = products if part.products else loop.stored_bytes
+            if work and not loop.is_remainder:
+                costs.append(cycles(loop, core, llvm_mca) / work)
+        spent[part.function] = spent.get(part.function, 0) + min(costs) * (part.products or part.bytes)
+    return spent
+
+
+def table_toml(rows: Iterable[Row], frames: dict[Core, dict[str, float]], mca_version: str) -> str:
+    """Return the rows, and the cycles of frames, as TOML."""
     lines = [
         "# Cycles of the kernels' inner loops on ARM; made by: python -m benchmarks.arm_kernels",
         "# A lower bound: llvm-mca knows no cache misses, no mispredicted branches and nothing outside of the loop.",
@@ -159,9 +217,20 @@ def table_toml(rows: Iterable[Row], mca_version: str) -> str:
             f'unit = "cycles per {kernel.unit}"',
             f"value = {row.per_unit:.3f}",
             f"cycles_of_iteration = {row.cycles:.1f}",
-            f"{'bytes' if kernel.unit == 'byte' else 'products'}_of_iteration = {row.work}",
+            f"{WORK.get(kernel.unit, 'products')}_of_iteration = {row.work}",
             f'model = "{" ".join((row.core.model, *row.core.options))}"',
             f'instructions = "{row.loop.histogram}"',
+        ]
+    for core, spent in frames.items():
+        total = sum(spent.values())
+        lines += [
+            "",
+            f"[{core.cpu}.frame]",
+            'unit = "cycles per frame of the front end"',
+            f"value = {total:.0f}",
+            f"multiplications = {frontend_ops(FRAME)}",
+            f"cycles_per_multiplication = {total / frontend_ops(FRAME):.3f}",
+            f"parts = {{ {', '.join(f'{function} = {value:.0f}' for function, value in spent.items())} }}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -173,10 +242,11 @@ def main() -> None:
     output = parser.parse_args().output
     llvm_mca, mca_version = find_llvm_mca()
     if not has_aarch64():
-        raise SystemExit(
-            "this llvmlite cannot compile for AArch64; the wheels on PyPI can:  pip install llvmlite"
-        )
-    rows = measure(unoptimised_ir([kernel.function for kernel in KERNELS.values()]), llvm_mca)
+        raise SystemExit("this llvmlite cannot compile for AArch64; the wheels on PyPI can:  pip install llvmlite")
+    functions = {kernel.function for kernel in KERNELS.values()} | {part.function for part in frame_parts(FRAME)}
+    ir = unoptimised_ir(sorted(functions))
+    rows = measure(ir, llvm_mca)
+    frames = {core: frame_cycles(ir, core, llvm_mca) for core in CORES}
     print(f"{'kernel':20} {'core':11} {'cycles':>8} {'work':>5} {'cycles per':>18}   board")
     for row in rows:
         kernel = KERNELS[row.kernel]
@@ -186,8 +256,10 @@ def main() -> None:
             f"{kernel.function:20} {row.core.cpu:11} {row.cycles:8.1f} {row.work:5} {per_unit:>18}   "
             f"{figure.value:g} ({figure.low:g} to {figure.high:g})"
         )
+    for core, spent in frames.items():
+        print(f"{'a frame':20} {core.cpu:11} {sum(spent.values()):8.0f}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(table_toml(rows, mca_version), encoding="utf-8")
+    output.write_text(table_toml(rows, frames, mca_version), encoding="utf-8")
     print(f"written: {output}")
 
 

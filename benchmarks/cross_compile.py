@@ -112,7 +112,7 @@ network = Network(NetworkConfig((LayerConfig(8, 16, 6),)), arena)
 tape, gradients = network.new_tape(1, 24, "tape"), network.new_backward("gradients")
 network.new_state("state").refresh()
 network.backward(tape, gradients, np.zeros(16, np.int32))
-network.update(tape, gradients, 0, 0, 0)
+network.update(tape, gradients, 0, 31, 0)
 Frontend(FrontendConfig(), arena).push(np.zeros(1024, np.int16))
 modules = [module for name, module in sys.modules.items() if name.startswith("edgelearn.")]
 compiled = {name: function for module in modules for name, function in vars(module).items()
@@ -132,6 +132,7 @@ def unoptimised_ir(functions: Sequence[str]) -> dict[str, str]:
         settings = {
             "NUMBA_OPT": "0",
             "NUMBA_DISABLE_JIT": "0",
+            "EDGELEARN_PLAIN_LOOPS": "1",
             "NUMBA_CACHE_DIR": cache,
             "PYTHONPATH": package,
         }

@@ -48,9 +48,7 @@ def measure(hidden: int, seconds: int) -> tuple[object, ...]:
     total = seconds * FRAME_RATE
     frames = np.clip(np.cumsum(rng.normal(0, 9, (total, INPUTS)), axis=0), -128, 127).astype(np.int8)
     state, gradients = network.new_state("state"), network.new_backward("gradients")
-    # a tape holds 128 frames at most: a learning step is one of truncated BPTT on the last of them
-    taped = min(total, 128)
-    tape = network.new_tape(taped, taped * shape[0], "tape")
+    tape = network.new_tape(total, total * shape[0], "tape")
     grad_h = rng.integers(-(2**15), 2**15, hidden).astype(np.int32)
 
     def forward() -> None:
@@ -60,14 +58,13 @@ def measure(hidden: int, seconds: int) -> tuple[object, ...]:
     def learn() -> None:
         state.reset()
         tape.reset()
-        network.advance(state, frames[: total - taped])
-        network.advance(state, frames[total - taped :], tape=tape)
+        network.advance(state, frames, tape=tape)
         network.backward(tape, gradients, grad_h)
-        network.update(tape, gradients, 1, 40, 1)
+        network.update(tape, gradients, 1, 31, 1)
 
     forward_s, learn_s = median_s(forward), median_s(learn)
     macs = shape[0] * shape[1] * total
-    training = macs + taped * shape[1] * (2 * shape[0] - INPUTS) - shape[1] * hidden
+    training = macs + total * shape[1] * (2 * shape[0] - INPUTS) - shape[1] * hidden
     return hidden, seconds, 1e3 * forward_s, 1e3 * learn_s, macs / forward_s / 1e9, training / learn_s / 1e9
 
 

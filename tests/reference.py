@@ -284,7 +284,7 @@ def weight_gradient(layer: Layer, tape: Tape, k: int) -> list[list[int]]:
     for frame in tape.frames:
         for column, delta in frame[k].deltas:
             for r, cm in enumerate(frame[k].gates):
-                total[column][r] += rshift(cm * delta, 6)
+                total[column][r] += rshift(cm * delta, 15)
     return total
 
 
@@ -314,8 +314,8 @@ def column_changes(totals: list[int], mult: int, shift: int, seed: int, k: int, 
 
 
 def bias_change(total: int, mult: int, shift: int, bits: int) -> int:
-    """Change of a bias; its gradient has 6 fraction bits more than that of a weight."""
-    return (total * mult * 64 + (bits << shift >> 32)) >> shift
+    """Change of a bias, in finer units than a weight, from a gradient in finer units."""
+    return (total * mult + (bits << (shift + 3) >> 32)) >> (shift + 3)
 
 
 def update(layer: Layer, tape: Tape, k: int, grad: Gradient, mult: int, shift: int, seed: int) -> int:
@@ -394,7 +394,7 @@ def dense_backward(
             cd = [column_gradient(layer, column, frame.gates, unused) for column in range(n + layer.hidden)]
             for column, rows in enumerate(total):
                 for r, cm in enumerate(frame.gates):
-                    rows[r] += rshift(cm * (now[column] - before[column]), 6)
+                    rows[r] += rshift(cm * (now[column] - before[column]), 15)
             value = [unused.g(d - e) for d, e in zip(cd, after, strict=True)]
             grad_x[t], grad.h, after = value[:n], value[n:], cd
         results.insert(0, (total, grad.memory))

@@ -28,6 +28,8 @@ POWER_SHIFT = 10
 BANK_BITS = 12
 LOG_BITS = 10  # log2 energies are Q10
 LOG_TABLE_BITS = 7
+# of the transform of 128 or 256 values, in passes of two stages; the one or two stages before need no twiddle factors
+TWIDDLED_PASSES = 3
 # log2(1 + k / 128) for k = 0..128, the same for every filter bank
 LOG_Q16: NDArray[np.int32] = np.rint(
     np.log2(1 + np.arange((1 << LOG_TABLE_BITS) + 1) / (1 << LOG_TABLE_BITS)) * 65536
@@ -102,14 +104,16 @@ def hann(length: int) -> NDArray[np.float64]:
 class Tables:
     """The constants of the integer front end, which a device keeps in flash.
 
-    window_q15 int32 [frame]; cos_q30, sin_q30 int32 [frame // 2], half a turn in steps of 1 / frame turns; reverse
-    int32 [frame // 2]; bank_q12 int32, flat, with band b at the width[b] bins from start[b]; log_q16 int32 [129].
+    window_q15 int32 [frame]; reverse int32 [64], the numbers below 64 in bit-reversed order; twiddles_q30 int32
+    [TWIDDLED_PASSES, 4, frame // 8], cosine and sine of the factors of a pass's first stage, then of its second, in the
+    order in which it reads them; turns_q30 int32 [2, frame // 4], cosine and sine of a quarter turn in steps of
+    1 / frame turns; bank_q12 int32, flat, with band b at the width[b] bins from start[b]; log_q16 int32 [129].
     """
 
     window_q15: NDArray[np.int32]
-    cos_q30: NDArray[np.int32]
-    sin_q30: NDArray[np.int32]
     reverse: NDArray[np.int32]
+    twiddles_q30: NDArray[np.int32]
+    turns_q30: NDArray[np.int32]
     bank_q12: NDArray[np.int32]
     start: NDArray[np.int32]
     width: NDArray[np.int32]
@@ -121,8 +125,17 @@ def make_tables(config: FrontendConfig) -> Tables:
     """Compute the integer tables of `config`."""
     half = config.frame // 2
     angle = 2 * np.pi * np.arange(half) / config.frame
-    bits = half.bit_length() - 1
-    reverse = np.array([int(format(k, f"0{bits}b")[::-1], 2) for k in range(half)], np.int32)
+    turns_q30 = np.rint(np.stack([np.cos(angle), np.sin(angle)]) * (1 << 30)).astype(np.int32)
+    parts = half // 4**TWIDDLED_PASSES  # as many points has a transform before the first twiddled pass
+    passes = []
+    for done in range(TWIDDLED_PASSES):
+        points = parts * 4**done
+        frequency = np.arange(half // 4) // (half // 4 // points)
+        passes.append(
+            np.concatenate(
+                [turns_q30[:, frequency * (half // points)], turns_q30[:, frequency * (half // points // 2)]]
+            )
+        )
     weights, start, width = [], [], []
     for row in np.rint(config.bank * (1 << BANK_BITS)).astype(np.int32):
         bins = np.flatnonzero(row)
@@ -131,9 +144,9 @@ def make_tables(config: FrontendConfig) -> Tables:
         weights.append(row[bins[0] : bins[-1] + 1])
     return Tables(
         window_q15=np.rint(hann(config.frame) * 32768).astype(np.int32),
-        cos_q30=np.rint(np.cos(angle) * (1 << 30)).astype(np.int32),
-        sin_q30=np.rint(np.sin(angle) * (1 << 30)).astype(np.int32),
-        reverse=reverse,
+        reverse=np.array([int(f"{k:06b}"[::-1], 2) for k in range(64)], np.int32),
+        twiddles_q30=np.ascontiguousarray(np.stack(passes)),
+        turns_q30=turns_q30[:, : half // 2].copy(),
         bank_q12=np.concatenate(weights).astype(np.int32),
         start=np.array(start, np.int32),
         width=np.array(width, np.int32),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo"
 ARENA_BYTES = 1 << 22
-MULT, SHIFT = 1, 40
+MULT, SHIFT = 1, 31
 """An update rate that moves a weight now and then: timing must not train the network into another one."""
 
 

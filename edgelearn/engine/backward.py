@@ -51,6 +51,7 @@ from edgelearn.engine.fixedpoint import (
 )
 from edgelearn.engine.forward import accumulate_columns, copy, step_cell
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
+from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, dot_column
 from edgelearn.jit import kernel
 
 DOT_BLOCK = 512
@@ -167,6 +168,10 @@ def _pass_delta_gradient(
 def _dot_block(weights_hi: Int8Array, column: Scalar, cm16: Int16Array, start: Scalar, rows: Scalar) -> Scalar:
     """Up to DOT_BLOCK rows, from `start` on, of weights_hi[column] . CM16, as int32."""
     total = np.int32(0)
+    if HAS_PAIRS:
+        total = dot_column(weights_hi, np.int64(column), cm16, np.int64(start), np.int64(rows))
+        done = rows // BLOCK_ROWS * BLOCK_ROWS
+        start, rows = start + done, rows - done
     weights, cm = weights_hi[column, start : start + rows], cm16[start : start + rows]
     for r in range(rows):
         total = add32(total, mul32(weights[r], cm[r]))

@@ -87,7 +87,7 @@ def count_forward(
 def count_rebuild(hidden: int, columns: int) -> Counts:
     """Count the rebuilding of one layer's M from the `columns` columns whose transmitted value is not 0."""
     rows = 4 * hidden
-    passes = columns // 8 + columns % 8 // 4 + columns % 4
+    passes = columns // 8 + (columns % 8).bit_count()
     return Counts(
         macs_forward=rows * columns,
         weight_bytes_read=rows * columns + 4 * rows,

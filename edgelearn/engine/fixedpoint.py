@@ -36,7 +36,9 @@ HIDDEN_LIMIT = 1 << 13
 GRADIENT_LIMIT = 1 << 30
 """Ch, Cc, CM, Cx^ and Ch^ saturate at +-2^30."""
 GRADIENT_EXTRA_BITS = 6
-"""CM16 = sat16(rshift(CM, 6)), and the product of CM16 and a delta loses 6 bits before it is summed."""
+"""CM16 = sat16(rshift(CM, 6))."""
+PRODUCT_BITS = 15
+"""Bits that the product of CM16 and a delta loses before it is summed to the gradient of a weight."""
 BIAS_LIMIT = 1 << 30
 
 TANH_HALF_Q15 = (
@@ -78,8 +80,8 @@ def rshift64(value: Scalar, bits: Scalar) -> Scalar:
 
 @kernel
 def gradient_product(cm16: Scalar, delta: Scalar) -> Scalar:
-    """rshift(CM16 * delta, 6) of two int16; |delta| <= 32640 leaves room for the rounding."""
-    return rshift32(mul32(cm16, delta), GRADIENT_EXTRA_BITS)
+    """rshift(CM16 * delta, 15) of two int16 with |delta| <= 32640: it fits int16."""
+    return rshift32(mul32(cm16, delta), PRODUCT_BITS)
 
 
 @kernel

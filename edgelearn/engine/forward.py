@@ -46,6 +46,7 @@ from edgelearn.engine.fixedpoint import (
     tanh_q15,
 )
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
+from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_eight_columns, add_four_columns, add_two_columns
 from edgelearn.jit import kernel
 
 OK, WRONG_SHAPE, TAPE_NOT_RESET = 0, 1, 2
@@ -87,18 +88,22 @@ def accumulate_columns(
 ) -> Scalar:
     """Add weights_hi[column] * delta of `used` entries to M; returns the number of passes over M.
 
-    Eight columns go into a pass, so that M is loaded and stored once for them. |hi| <= 127 and |delta| < 2^15
-    keep a product below 2^22; for the sums see `fixedpoint.bias_limit`.
+    Eight columns go into a pass, then four, two and one, so that M is loaded and stored once for them. |hi| <= 127 and
+    |delta| < 2^15 keep a product below 2^22; for the sums see `fixedpoint.bias_limit`.
     """
     rows = memory.shape[0]
+    # Whole blocks by pairs of columns where the processor can, the rows that are left by plain loops.
+    start = rows // BLOCK_ROWS * BLOCK_ROWS if HAS_PAIRS else 0
     k = np.int64(0)
     passes = np.int64(0)
     while k + 8 <= used:
+        if HAS_PAIRS:
+            add_eight_columns(weights_hi, columns, deltas, k, memory)
         c0, c1, c2, c3 = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
         c4, c5, c6, c7 = columns[k + 4], columns[k + 5], columns[k + 6], columns[k + 7]
         d0, d1, d2, d3 = deltas[k], deltas[k + 1], deltas[k + 2], deltas[k + 3]
         d4, d5, d6, d7 = deltas[k + 4], deltas[k + 5], deltas[k + 6], deltas[k + 7]
-        for r in range(rows):
+        for r in range(start, rows):
             p01 = add32(mul32(weights_hi[c0, r], d0), mul32(weights_hi[c1, r], d1))
             p23 = add32(mul32(weights_hi[c2, r], d2), mul32(weights_hi[c3, r], d3))
             p45 = add32(mul32(weights_hi[c4, r], d4), mul32(weights_hi[c5, r], d5))
@@ -107,19 +112,28 @@ def accumulate_columns(
         k += 8
         passes += 1
     if k + 4 <= used:
+        if HAS_PAIRS:
+            add_four_columns(weights_hi, columns, deltas, k, memory)
         c0, c1, c2, c3 = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
         d0, d1, d2, d3 = deltas[k], deltas[k + 1], deltas[k + 2], deltas[k + 3]
-        for r in range(rows):
+        for r in range(start, rows):
             p01 = add32(mul32(weights_hi[c0, r], d0), mul32(weights_hi[c1, r], d1))
             p23 = add32(mul32(weights_hi[c2, r], d2), mul32(weights_hi[c3, r], d3))
             memory[r] = add32(memory[r], add32(p01, p23))
         k += 4
         passes += 1
-    while k < used:
+    if k + 2 <= used:
+        if HAS_PAIRS:
+            add_two_columns(weights_hi, columns, deltas, k, memory)
+        c0, c1, d0, d1 = columns[k], columns[k + 1], deltas[k], deltas[k + 1]
+        for r in range(start, rows):
+            memory[r] = add32(memory[r], add32(mul32(weights_hi[c0, r], d0), mul32(weights_hi[c1, r], d1)))
+        k += 2
+        passes += 1
+    if k < used:
         c0, d0 = columns[k], deltas[k]
         for r in range(rows):
             memory[r] = add32(memory[r], mul32(weights_hi[c0, r], d0))
-        k += 1
         passes += 1
     return passes
 
@@ -131,8 +145,8 @@ def _preactivation(memory: Scalar, weight_shift: Scalar) -> Scalar:
 
 
 @kernel
-def _open_gates(memory: Int32Array, weight_shift: Scalar, gates: Int16Array) -> None:
-    """Sigmoid gates (Q15) of the rows of M given."""
+def open_gates(memory: Int32Array, weight_shift: Scalar, gates: Int16Array) -> None:
+    """Turn rows of M (int32) into as many sigmoid gates (int16, Q15)."""
     for r in range(gates.shape[0]):
         gates[r] = np.int16(sigmoid_q15(_preactivation(memory[r], weight_shift)))
 
@@ -145,11 +159,11 @@ def step_cell(memory: Int32Array, weight_shift: Scalar, c: Int16Array, h: Int16A
     """
     units = c.shape[0]
     i, f, g, o = gates[:units], gates[units : 2 * units], gates[2 * units : 3 * units], gates[3 * units :]
-    _open_gates(memory[: 2 * units], weight_shift, gates[: 2 * units])
+    open_gates(memory[: 2 * units], weight_shift, gates[: 2 * units])
     candidates = memory[2 * units : 3 * units]
     for j in range(units):
         g[j] = np.int16(tanh_q15(_preactivation(candidates[j], weight_shift)))
-    _open_gates(memory[3 * units :], weight_shift, o)
+    open_gates(memory[3 * units :], weight_shift, o)
     saturated = np.int32(0)
     for j in range(units):
         written = add32(mul32(f[j], c[j]), rshift32(mul32(i[j], g[j]), 3))

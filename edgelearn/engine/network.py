@@ -373,7 +373,7 @@ class Network:
     ) -> Counts:
         """Descend: masters -= G * mult / 2^shift, stochastically rounded, biases at the same learning rate.
 
-        mult 0..32767, shift 16..62 (see `optimizer.quantise_rate`), step_seed 0..2^32-1, different for each
+        mult 0..32767, shift 4..59 (see `optimizer.quantise_rate`), step_seed 0..2^32-1, different for each
         step. They are for layer 0; a layer with another weight_shift gets the shift that makes the real
         learning rate the same. `weights`: what `backward` filled; without it the sums come from the tape. With
         `velocity` each step is momentum_q15 / 2^15 of the one before and this one (heavy ball). Every state of this

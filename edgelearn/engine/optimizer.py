@@ -50,20 +50,21 @@ from edgelearn.engine.fixedpoint import (
     random_bits,
 )
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
+from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_four_frames, add_two_frames
 from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
-MAX_TAPE_FRAMES = 128
-"""Most frames that an int32 can sum: |rshift(CM16 d, 6)| <= 2^15 * 32640 / 64, times 128 is < 2^31."""
+MAX_TAPE_FRAMES = 1024
+"""A gradient sum of so many frames is below 2^25: |rshift(CM16 d, 15)| <= 32640."""
 MAX_MULT = 32767
-SHIFT_RANGE = (16, 62)
+SHIFT_RANGE = (4, 59)
 """A rate is mult / 2^shift."""
 CHANGE_LIMIT = 1 << 14
 """Most that one step moves a master: 1.0 at s = 6."""
 VELOCITY_BITS = 6
 """A velocity's last bit is 2^-6 of a master's."""
-BIAS_MULT_BITS = 6
-"""Gradients of biases (lsb 2^-6 of CM16, b in Q(13+s)) need 64 times the multiplier of those of masters."""
+BIAS_SHIFT = 3
+"""Gradients of biases (lsb 2^-6 of CM16, b in Q(13+s)) need 1/8 of the rate of those of masters (2^2 of it, Q(s+8))."""
 
 NO_COLUMN = 0xFFFF
 TOUCHED = ACTIVE
@@ -71,10 +72,10 @@ TOUCHED = ACTIVE
 
 
 def quantise_rate(rate: float) -> tuple[int, int]:
-    """Express a positive rate as mult / 2^shift with up to 15 significant bits: mult <= 32767, shift in 16..62.
+    """Express a positive rate as mult / 2^shift with up to 15 significant bits: mult <= 32767, shift in 4..59.
 
     Raises UsageError if it is not positive or out of range. With CM16 lsb u, a learning rate lr and weights
-    in Qs, the rate that `update` wants is lr * u * 2^(s+1).
+    in Qs, the rate that `update` wants is lr * u * 2^(s+10).
     """
     least, most = SHIFT_RANGE
     if not 0.0 < rate <= MAX_MULT / 2**least:
@@ -92,29 +93,40 @@ def quantise_rate(rate: float) -> tuple[int, int]:
 def accumulate_gradient(
     cm16: Int16Array, frames: UInt16Array, deltas: Int16Array, used: Scalar, total: Int32Array
 ) -> Scalar:
-    """Sum one column's gradient: total[row] = sum of rshift(CM16[frame][row] * delta, 6) over `used` frames.
+    """Sum one column's gradient: total[row] = sum of rshift(CM16[frame][row] * delta, 15) over `used` frames.
 
     cm16 int16 [F, 4H], total int32 [4H]; at most MAX_TAPE_FRAMES frames. Returns the number of passes over
     it.
     """
     rows = total.shape[0]
+    start = rows // BLOCK_ROWS * BLOCK_ROWS if HAS_PAIRS else 0
     total[:] = 0
     k = np.int64(0)
     passes = np.int64(0)
     while k + 4 <= used:
+        if HAS_PAIRS:
+            add_four_frames(cm16, frames, deltas, k, total)
         t0, t1, t2, t3 = frames[k], frames[k + 1], frames[k + 2], frames[k + 3]
         d0, d1, d2, d3 = deltas[k], deltas[k + 1], deltas[k + 2], deltas[k + 3]
-        for r in range(rows):
+        for r in range(start, rows):
             p01 = add32(gradient_product(cm16[t0, r], d0), gradient_product(cm16[t1, r], d1))
             p23 = add32(gradient_product(cm16[t2, r], d2), gradient_product(cm16[t3, r], d3))
             total[r] = add32(total[r], add32(p01, p23))
         k += 4
         passes += 1
-    while k < used:
+    if k + 2 <= used:
+        if HAS_PAIRS:
+            add_two_frames(cm16, frames, deltas, k, total)
+        t0, t1, d0, d1 = frames[k], frames[k + 1], deltas[k], deltas[k + 1]
+        for r in range(start, rows):
+            p01 = add32(gradient_product(cm16[t0, r], d0), gradient_product(cm16[t1, r], d1))
+            total[r] = add32(total[r], p01)
+        k += 2
+        passes += 1
+    if k < used:
         t0, d0 = frames[k], deltas[k]
         for r in range(rows):
             total[r] = add32(total[r], gradient_product(cm16[t0, r], d0))
-        k += 1
         passes += 1
     return passes
 
@@ -210,10 +222,10 @@ def update_column_with_momentum(
 
 @kernel
 def _bias_change(grad: Scalar, mult: Scalar, shift: Scalar, bits: Scalar) -> Scalar:
-    """Round grad * 64 mult / 2^shift stochastically, as int64: 32 random bits in the place of the first 32 dropped."""
-    scaled = np.int64(grad) * (np.int64(mult) << BIAS_MULT_BITS)
-    noise = np.int64(bits) << (shift - 32) if shift >= 32 else np.int64(bits) >> (32 - shift)
-    return (scaled + noise) >> shift
+    """Round grad * mult / 2^(shift+3) stochastically, as int64: up to 32 random bits in the place of those dropped."""
+    dropped = shift + BIAS_SHIFT
+    noise = np.int64(bits) << (dropped - 32) if dropped >= 32 else np.int64(bits) >> (32 - dropped)
+    return (np.int64(grad) * np.int64(mult) + noise) >> dropped
 
 
 @kernel

@@ -36,7 +36,7 @@ class Tape:
       integers; CM16 cannot be kept, so `Network.backward` adds up a dense `WeightGradients`;
     - truncated BPTT: a tape shorter than the utterance, the frames before it run without, the state carried in.
 
-    Raises UsageError for a capacity outside 1..128 frames (the gradient sum's overflow bound), of fewer than 1 entry,
+    Raises UsageError for a capacity outside 1..1024 frames, of fewer than 1 entry,
     or an interval below 0.
     """
 

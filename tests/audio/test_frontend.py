@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -133,6 +134,31 @@ def test_log_energies_of_the_shipped_recordings_are_close_to_the_definition(path
     assert_error_bounds(read_clip(path))
 
 
+def test_the_features_of_the_shipped_recordings_are_those_the_shipped_model_was_made_with() -> None:
+    digest = hashlib.sha256()
+    for path in DEMO:
+        digest.update(make(DEFAULT).push(read_clip(path)).tobytes())
+    assert digest.hexdigest() == "1887519b953c01be6de9c45d67da6513815cae6778becca1e3d589337e00cbc9"
+
+
+@pytest.mark.parametrize("frame", [256, 512])
+def test_twiddles_lie_in_the_order_in_which_they_are_read(frame: int) -> None:
+    """Also in memory: the kernel is compiled for the layout of its arguments."""
+    config = FrontendConfig(frame=frame, hop=frame // 2, bands=16, low_hz=300)
+    twiddles = make_tables(config).twiddles_q30
+    assert twiddles.flags.c_contiguous
+    points = frame // 128
+    for factors in twiddles:
+        frequency = np.repeat(np.arange(points), frame // 8 // points)
+        for (cosines, sines), turn in zip(
+            factors.reshape(2, 2, -1), (frequency / (2 * points), frequency / (4 * points)), strict=True
+        ):
+            np.testing.assert_array_equal(cosines, np.rint(np.cos(2 * np.pi * turn) * 2**30))
+            np.testing.assert_array_equal(sines, np.rint(np.sin(2 * np.pi * turn) * 2**30))
+        points *= 4
+    assert points == frame // 2
+
+
 def test_the_bounds_cover_all_that_a_feature_shows() -> None:
     lowest = DEFAULT.centre_q10 / 1024 - 127.5 / (DEFAULT.gain_q20 / 1024)
     assert 3.4 < lowest < 3.6
@@ -160,4 +186,4 @@ def test_the_byte_twin_equals_what_is_allocated(config: FrontendConfig) -> None:
 
 def test_operations_of_a_frame() -> None:
     widths = int(make_tables(DEFAULT).width.sum())
-    assert frontend_ops(DEFAULT) == 2 * 512 + 4 * 128 * 8 + 6 * 257 + widths + 64
+    assert frontend_ops(DEFAULT) == 2 * 512 + 3 * 64 * 16 + 128 * 8 + 2 * widths + 64

@@ -62,7 +62,7 @@ def test_the_gradient_products_of_the_matrix_part_are_those_of_the_engine(worklo
     for t in range(50):
         columns, deltas = runner.tape.frame_deltas(0, t)
         for delta in deltas[columns == last]:
-            total += (gates[t] * int(delta) + 32) >> 6
+            total += (gates[t] * int(delta) + (1 << 14)) >> 15
     if last == workload.layer.inputs + workload.layer.hidden - 1:
         assert matrix._total.tolist() == total.tolist()
 

@@ -114,10 +114,10 @@ def test_the_accelerator_takes_the_cycles_of_its_published_rtl(columns, forward,
 
 def test_assumptions_are_named_only_where_they_matter():
     board = load_board("raspberry_pi_4")
-    spent = cost(Counts(macs_forward=10, activations=1), board)
-    assert spent.assumptions == ("active_pj_per_cycle", "cycles.activation")
+    spent = cost(Counts(macs_forward=10, elementwise_ops=1), board)
+    assert spent.assumptions == ("active_pj_per_cycle", "cycles.elementwise")
     report = spent.report()
-    assert "assumed, not verified: active_pj_per_cycle, cycles.activation" in report
+    assert "assumed, not verified: active_pj_per_cycle, cycles.elementwise" in report
     assert " to " in report
     assert "front end" not in report, "a part without cost is left out"
 

@@ -168,13 +168,13 @@ def test_an_update_moves_weights_and_biases_at_one_real_rate(rng):
     state, tape = network.new_state("state"), network.new_tape(20, 4000, "tape")
     gradients = network.new_backward("gradients")
     network.forward(state, frames, None, tape)
-    grad_h = rng.integers(-(2**13), 2**13, 16).astype(np.int32)
+    grad_h = rng.integers(-(2**16), 2**16, 16).astype(np.int32)
     network.backward(tape, gradients, grad_h)
     shifts = [layer.weight_shift for layer in config.layers]
     layers = [floating.dequantise_layer(params, k, s) for k, s in enumerate(shifts)]
     exact = floating.backward(layers, floating.forward(layers, frames / 64.0), grad_h / 64.0)
-    network.update(tape, gradients, 1 << 14, 20, 5)
-    rate = 2.0**14 / 2.0**20 / 2.0 ** (6 + 1)
+    network.update(tape, gradients, 32767, 15, 5)
+    rate = 32767 / 2.0**15 / 2.0 ** (6 + 10)
     before = [floating.dequantise_layer(params, k, s, masters=True) for k, s in enumerate(shifts)]
     after = [floating.dequantise_layer(network.params(), k, s, masters=True) for k, s in enumerate(shifts)]
     for old, new, gradient in zip(before, after, exact, strict=True):

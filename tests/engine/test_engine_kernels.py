@@ -132,7 +132,7 @@ def test_accumulate_columns(used, rng):
     reference.accumulate_columns(hi.tolist(), pairs, expected)
     passes = forward.accumulate_columns(hi, columns, deltas, used, memory)
     assert memory.tolist() == expected
-    assert passes == used // 8 + used % 8 // 4 + used % 4
+    assert passes == used // 8 + (used % 8).bit_count()
 
 
 @pytest.mark.parametrize("inputs", [8, 128, 512])
@@ -253,7 +253,7 @@ def test_accumulate_gradient(used, rng):
     total = np.full(64, 99, np.int32)
     optimizer.accumulate_gradient(cm16, frames, deltas, used, total)
     expected = [
-        sum(reference.rshift(int(cm16[t, r]) * int(d), 6) for t, d in zip(frames[:used], deltas[:used], strict=True))
+        sum(reference.rshift(int(cm16[t, r]) * int(d), 15) for t, d in zip(frames[:used], deltas[:used], strict=True))
         for r in range(64)
     ]
     assert total.tolist() == expected
@@ -270,19 +270,19 @@ def test_gradient_sum_cannot_overflow_at_its_worst_case(delta):
         frames,
         total,
     )
-    assert total.tolist() == [-32768 * delta // 64 * frames] * 8
-    assert abs(32768 * delta // 64) * (frames + 1) > 2**31 - 1
+    assert total.tolist() == [-delta * frames] * 8
+    assert abs(delta * frames) < 2**25
 
 
 RATES = pytest.mark.parametrize(
-    ("mult", "shift"), [(0, 16), (32767, 16), (9, 20), (32767, 31), (32767, 32), (32767, 62), (500, 37), (1, 33)]
+    ("mult", "shift"), [(0, 4), (32767, 4), (32767, 16), (9, 20), (32767, 31), (32767, 32), (32767, 59), (500, 37), (1, 33)]
 )
 
 
 @RATES
 def test_update_column_and_bias(mult, shift, rng):
     hi, lo = fixedpoint.split_master(rng.choice([-32640, 32639, 0, 127, 128, -129, 3], (3, 64)))
-    total = rng.choice([-(2**31), 2**31 - 1, 2**20, -5, 0], 64).astype(np.int32)
+    total = rng.choice([-(2**31), 2**31 - 1, 2**25, -(2**25), 2**20, -5, 0], 64).astype(np.int32)
     saturations = reference.Saturations()
     changes = reference.column_changes(total.tolist(), mult, shift, 77, 1, 2)
     expected = [reference.update_master(int(hi[2, r]), int(lo[2, r]), changes[r], saturations) for r in range(64)]
@@ -325,15 +325,15 @@ def test_random_numbers_do_not_repeat_between_columns_and_steps():
     assert len(draws) == 3 * 2 * 8 * 8
 
 
-@pytest.mark.parametrize("rate", [1e-12, 3e-8, 7.1e-7, 2.0**-20, 0.03, 32767 / 65536])
+@pytest.mark.parametrize("rate", [1e-12, 3e-8, 7.1e-7, 2.0**-20, 0.03, 1.0, 2000.0])
 def test_quantise_rate_keeps_14_bits(rate):
     mult, shift = optimizer.quantise_rate(rate)
     assert 0 < mult <= 32767
-    assert 16 <= shift <= 62
+    assert 4 <= shift <= 59
     assert mult / 2**shift == pytest.approx(rate, rel=2**-14)
 
 
-@pytest.mark.parametrize("rate", [0.0, -1.0, 1e-30, 0.5, 1.0, math.nan])
+@pytest.mark.parametrize("rate", [0.0, -1.0, 1e-30, 2048.0, math.nan])
 def test_quantise_rate_refuses_what_it_cannot_express(rate):
     with pytest.raises(UsageError):
         optimizer.quantise_rate(rate)

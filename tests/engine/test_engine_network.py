@@ -39,7 +39,7 @@ THREE = ((9, 17), (17, 16), (16, 18))
 SHAPES = pytest.mark.parametrize("shapes", [ONE, TWO, THREE], ids=["1 layer", "2 layers", "3 layers"])
 
 
-def run_both(config, params, frames, grad_h, tape_size, update=(1000, 20, 7)):
+def run_both(config, params, frames, grad_h, tape_size, update=(16000, 16, 7)):
     """Forward with tape, backward and update, in the engine and in the reference: all is equal."""
     network, layers = make_network(config, params), make_reference(config, params)
     state, states = network.new_state("state"), [reference.new_state(layer) for layer in layers]
@@ -105,7 +105,7 @@ def test_extreme_training_step_equals_reference(shapes, weight_shift, rng):
     frames = random_frames(9, config.inputs, rng)
     grad_h = rng.choice([-(2**31), 2**31 - 1, 0, 2**30], (9, config.hidden)).astype(np.int32)
     _, saturations = run_both(
-        config, extreme_params(config, rng), frames, grad_h, (9, 1000), update=(32767, 20, 2**32 - 1)
+        config, extreme_params(config, rng), frames, grad_h, (9, 1000), update=(32767, 16, 2**32 - 1)
     )
     assert saturations > 0
 
@@ -178,7 +178,7 @@ def test_theta_zero_is_the_dense_lstm_and_its_bptt_bit_for_bit(shapes, rng):
         for t in range(6):
             columns, deltas = tape.frame_deltas(k, t)
             products = tape.layers[k].gates[t].astype(np.int64) * deltas[:, None].astype(np.int64)
-            total[columns] += (products + 32) >> 6
+            total[columns] += (products + (1 << 14)) >> 15
         assert total.tolist() == weights
 
 
@@ -269,7 +269,7 @@ def test_frozen_layers_do_not_change(rng):
     network.forward(state, random_walk(4, 9, rng), None, tape)
     network.backward(tape, gradients, np.full(16, 30000, np.int32))
     before = network.params()
-    network.update(tape, gradients, 32767, 18, 3, frozen_layers=(0,))
+    network.update(tape, gradients, 32767, 16, 3, frozen_layers=(0,))
     changed = {key for key, array in network.params().items() if not np.array_equal(array, before[key])}
     assert {"layer1.weights_lo", "layer1.bias"} <= changed <= {"layer1.weights_hi", "layer1.weights_lo", "layer1.bias"}
 
@@ -284,7 +284,7 @@ def test_update_is_repeatable_and_depends_on_the_seed(rng):
         gradients = network.new_backward("gradients")
         network.forward(state, frames, None, tape)
         network.backward(tape, gradients, np.full(17, 30000, np.int32))
-        network.update(tape, gradients, 20000, 34, seed)
+        network.update(tape, gradients, 20000, 25, seed)
         results.append(network.masters(0).tolist())
     assert results[0] == results[1] != results[2]
 
@@ -312,7 +312,7 @@ def test_layers_must_fit_on_each_other():
         config_of((9, 17), (18, 16))
 
 
-@pytest.mark.parametrize("size", [(0, 10), (129, 10), (5, 0)])
+@pytest.mark.parametrize("size", [(0, 10), (1025, 10), (5, 0)])
 def test_a_tape_outside_its_bounds_is_a_usage_error(size):
     with pytest.raises(UsageError, match="tape"):
         Network(config_of(*ONE), Arena(1 << 20)).new_tape(*size, "tape")
@@ -358,7 +358,7 @@ def test_misuse_raises_before_any_kernel_runs(rng):
         network.forward(state, frames, None, tape)
     with pytest.raises(ValueError, match="reset"):
         network.backward(tape, gradients, np.zeros(17, np.int32))
-    for mult, shift, seed in ((-1, 32, 1), (32768, 32, 1), (1, 63, 1), (1, 15, 1), (1, 32, 2**32)):
+    for mult, shift, seed in ((-1, 32, 1), (32768, 32, 1), (1, 60, 1), (1, 3, 1), (1, 32, 2**32)):
         with pytest.raises(EdgelearnError):
             network.update(tape, gradients, mult, shift, seed)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -13,6 +17,7 @@ from edgelearn.engine.network import (
     velocity_bytes,
     weight_gradients_bytes,
 )
+from edgelearn.engine.pairs import HAS_PAIRS
 from edgelearn.errors import UsageError
 from tests import reference
 from tests.engine.engine_cases import (
@@ -28,7 +33,7 @@ from tests.engine.engine_cases import (
 SHAPES = pytest.mark.parametrize(
     "shapes", [((9, 17),), ((9, 17), (17, 16)), ((9, 17), (17, 16), (16, 18))], ids=["1", "2", "3"]
 )
-FRAMES, RATE = 11, (30000, 22)
+FRAMES, RATE = 11, (30000, 17)
 
 
 def learn(network, frames, grad_h, seed, checkpoint_every, dense, velocity=None, momentum_q15=0):
@@ -171,6 +176,39 @@ def test_checkpoints_hold_a_second_in_little_more_than_half_the_memory():
     entries = int(50 * 160 * 0.3)
     full, sparse = tape_bytes(config, 50, entries), tape_bytes(config, 50, entries, 7)
     assert (full, sparse) == (76620, 40268)
+
+
+LEARNING_STEP = """
+import zlib
+import numpy as np
+from edgelearn.engine.pairs import HAS_PAIRS
+from tests.engine.engine_cases import config_of, make_network, random_frames, random_params
+rng = np.random.default_rng(1)
+config = config_of((9, 21), (21, 40), theta=300)
+network = make_network(config, random_params(config, rng))
+state, tape, gradients = network.new_state("s"), network.new_tape(20, 2000, "t"), network.new_backward("g")
+for seed in range(5):
+    state.reset()
+    tape.reset()
+    network.forward(state, random_frames(20, 9, rng), None, tape)
+    network.backward(tape, gradients, rng.integers(-(2**20), 2**20, 40).astype(np.int32))
+    network.update(tape, gradients, 30000, 17, seed)
+print(HAS_PAIRS, *(zlib.crc32(array.tobytes()) for array in network.params().values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_PAIRS, reason="this processor has no pmaddwd: plain loops are all there is")
+def test_plain_loops_give_the_same_integers_as_those_by_pairs(tmp_path):
+    results = []
+    for plain in ("", "1"):
+        settings = {"EDGELEARN_PLAIN_LOOPS": plain, "NUMBA_CACHE_DIR": str(tmp_path / f"cache{plain}")}
+        done = subprocess.run(
+            [sys.executable, "-c", LEARNING_STEP], env=os.environ | settings, capture_output=True, text=True, check=True
+        )
+        results.append(done.stdout.split())
+    assert (results[0][0], results[1][0]) == ("True", "False")
+    assert results[0][1:] == results[1][1:]
 
 
 @pytest.mark.slow
