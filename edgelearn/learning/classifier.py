@@ -1,8 +1,9 @@
 """Words as unit vectors: the classes of the base model are the background against which every word is scored.
 
 The score of a word is its cosine to the utterance minus half the best cosine of any *other* base class: what sounds
-like something the base model knows is not the new word.  One row of the table is one class, base classes first, taught
-words after them.
+like something the base model knows is not the new word. A taught word also loses a quarter of the best cosine of the
+other taught words, if that is positive: what could be either of them is neither for certain. One row of the table is
+one class, base classes first, taught words after them.
 """
 
 from __future__ import annotations
@@ -46,22 +47,34 @@ class HeadStep(NamedTuple):
 
 
 @kernel
-def score_rows(cos_q14: Any, base_rows: int, rows: Any, out: Any) -> int:
-    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1."""
+def _two_best(cos_q14: Any, start: int, stop: int) -> tuple[int, int, int]:
+    """Return the largest of some cosines (Q14), the next one, and where the largest is; -32768 for none."""
     first = np.int32(-32768)
     second = np.int32(-32768)
     owner = -1
-    for k in range(base_rows):
+    for k in range(start, stop):
         if cos_q14[k] > first:
             second = first
             first = cos_q14[k]
             owner = k
         elif cos_q14[k] > second:
             second = cos_q14[k]
+    return first, second, owner
+
+
+@kernel
+def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> int:
+    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1."""
+    first, second, owner = _two_best(cos_q14, 0, base_rows)
+    taught, next_taught, taught_owner = _two_best(cos_q14, base_rows, used_rows)
     best = -1
     for n in range(rows.shape[0]):
         rival = second if rows[n] == owner else first
-        out[n] = np.int32(cos_q14[rows[n]] - (rival >> 1))
+        score = np.int32(cos_q14[rows[n]] - (rival >> 1))
+        if rows[n] >= base_rows:
+            other = next_taught if rows[n] == taught_owner else taught
+            score = np.int32(score - (max(other, np.int32(0)) >> 2))
+        out[n] = score
         if best < 0 or out[n] > out[best]:
             best = n
     return best
@@ -112,7 +125,7 @@ class Classifier:
         """Return the scores (Q14) of the words at `rows` and the position of the best of them."""
         cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
         out = np.empty(len(rows), np.int32)
-        best = int(score_rows(self._cos_q14, self.config.base_rows, rows, out))
+        best = int(score_rows(self._cos_q14, self.config.base_rows, self.rows, rows, out))
         return out, best
 
     def decide(self, unit: NDArray[np.int16], thresholds_q14: Sequence[int]) -> int:
@@ -126,7 +139,8 @@ class Classifier:
         if self.rows == base:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
-        score = int(cosines[taught]) - (int(cosines[nearest_base]) >> 1)
+        others = np.delete(cosines[base:], taught - base)
+        score = int(cosines[taught]) - (int(cosines[nearest_base]) >> 1) - (int(others.max(initial=0)) >> 2)
         heard = cosines[taught] > cosines[nearest_base] and score >= thresholds_q14[taught - base]
         return taught if heard else nearest_base
 
