@@ -1,7 +1,8 @@
 """The one door to Numba: `kernel` compiles a function and keeps the machine code in a private cache folder.
 
 Three things here are not Numba's defaults. The folder's name holds a hash of every kernel source of the
-package, since a helper edited in one module leaves its callers' cached code stale, and the numbers wrong.
+package, and of the modules beside a kernel of another package, since a helper edited in one module leaves its
+callers' cached code stale, and the numbers wrong.
 The folder is private (0700), since what is loaded from it is executed. And a cache that cannot be written, or
 that a power cut has damaged, costs compile time and nothing else.
 """
@@ -30,7 +31,7 @@ _caching: Any = importlib.import_module("numba.core.caching")
 __all__ = ["cache_folder", "kernel"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_KERNEL_SOURCES = ("jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py")
+_KERNEL_SOURCES = ("jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py", "pretrain/recurrence.py")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -40,7 +41,9 @@ def kernel(function: _Function) -> _Function:
     With NUMBA_DISABLE_JIT=1 the function is returned as it is.
     """
     compiled = numba.njit(nogil=True, boundscheck=False)(function)
-    folder = None if numba.config.DISABLE_JIT else cache_folder()
+    ours = function.__module__.partition(".")[0] == __package__
+    beside = () if ours else (Path(function.__code__.co_filename).resolve().parent,)
+    folder = None if numba.config.DISABLE_JIT else cache_folder(*beside)
     if folder is not None:
         with contextlib.suppress(OSError, RuntimeError), _numba_cache_dir(folder):
             compiled._cache = _forgiving_cache(function)
@@ -48,11 +51,14 @@ def kernel(function: _Function) -> _Function:
 
 
 @functools.cache
-def cache_folder() -> Path | None:
-    """Make the private folder for the machine code of exactly these sources; None where that cannot be."""
+def cache_folder(beside: Path | None = None) -> Path | None:
+    """Make the private folder for the machine code of exactly these sources; None where that cannot be.
+
+    beside: the folder of a kernel that is not this package's, whose modules are sources, too.
+    """
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        folder = Path(base).expanduser() / "edgelearn" / f"kernels-{_source_hash()}"
+        folder = Path(base).expanduser() / "edgelearn" / f"kernels-{_source_hash(beside)}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
     except (OSError, RuntimeError):
@@ -61,9 +67,10 @@ def cache_folder() -> Path | None:
     return folder if private and os.access(folder, os.W_OK | os.X_OK) else None
 
 
-def _source_hash() -> str:
+def _source_hash(beside: Path | None) -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(path for pattern in _KERNEL_SOURCES for path in _PACKAGE.glob(pattern)):
+    others = sorted(beside.glob("*.py")) if beside is not None else []
+    for path in [*sorted(path for pattern in _KERNEL_SOURCES for path in _PACKAGE.glob(pattern)), *others]:
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,57 @@
+"""`python -m firmware_sim VERB`: finds the verb, and turns every error into one message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from edgelearn.cli.arguments import Parser
+from edgelearn.cli.output import say
+from edgelearn.errors import EdgelearnError, UsageError
+from firmware_sim.verbs import VERBS
+
+INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this process's own) and return its exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        print(end="", flush=True)
+    except EdgelearnError as error:
+        if os.environ.get("EDGELEARN_DEBUG"):
+            raise
+        say(f"firmware_sim: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # the reader, such as `head`, has all it wanted; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        if argv and argv[0] in VERBS:
+            module = importlib.import_module(f"firmware_sim.verbs.{argv[0]}")
+            parser = Parser(prog=f"python -m firmware_sim {argv[0]}", description=module.HELP)
+            module.add_arguments(parser)
+            return int(module.run(parser.parse_known_or_refuse(argv[1:])))
+        overview = Parser(
+            prog="python -m firmware_sim", description="The device that edgelearn is made for, simulated."
+        )
+        verbs = overview.add_subparsers(metavar="VERB", required=True)
+        for verb, about in VERBS.items():
+            verbs.add_parser(verb, help=about)
+        overview.parse_args(argv)
+    except SystemExit:  # --help has printed what it has to say
+        return 0
+    raise UsageError("no verb was given")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

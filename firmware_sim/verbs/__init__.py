@@ -1,0 +1,6 @@
+"""The verbs of `python -m firmware_sim`, one module each: HELP, `add_arguments(parser)` and `run(args) -> int`."""
+
+from __future__ import annotations
+
+VERBS = {"accelerator": "the training accelerator, cycle by cycle"}
+"""Each verb, which is the name of its module, and what it is about."""
