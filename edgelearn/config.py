@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from edgelearn.device.configfile import configs_dir, did_you_mean, read_toml
-from edgelearn.device.sizes import KIB, MIB, format_size, parse_size
+from edgelearn.actions.spec import ActionSpec, keys_of, kind_of, read_actions
+from edgelearn.device.configfile import configs_dir, did_you_mean, key_lines, read_toml
+from edgelearn.device.sizes import KIB, MIB
 from edgelearn.errors import UsageError
+from edgelearn.values import Plain, Value
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """The microphone: number or part of its name ("" is the system's choice), and the rate to open it at."""
+    """The microphone: number or part of its name ("" is the system's choice), rate (0 is its own), channel from 1."""
 
     device: str
     rate_hz: int
+    channel: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class LearningSettings:
 
 
 @dataclass(frozen=True)
+class WyomingSettings:
+    """The Wyoming server: where it waits for clients, tcp://HOST:PORT or unix://PATH."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting of a run; `origins` maps a key such as "device.budget" to where its value came from."""
 
@@ -55,26 +64,32 @@ class Settings:
     audio: AudioSettings
     decision: DecisionSettings
     learning: LearningSettings
+    wyoming: WyomingSettings
+    actions: tuple[ActionSpec, ...]
     origins: Mapping[str, str] = field(compare=False)
 
-    def value(self, name: str) -> int | float | str:
-        """Return the value of the key `name`, such as "device.budget" (in bytes)."""
-        key = KEYS[name]
-        result: int | float | str = getattr(getattr(self, key.section), key.attribute)
+    def value(self, name: str) -> Plain:
+        """Return the value of the key `name`, such as "device.budget" (in bytes) or "actions.lamp.pin"."""
+        result: Plain
+        if name in KEYS:
+            key = KEYS[name]
+            result = getattr(getattr(self, key.section), key.attribute)
+        else:
+            _, action, last = name.split(".")
+            spec = next(spec for spec in self.actions if spec.name == action)
+            result = kind_of(spec) if last == "do" else getattr(spec, last)
         return result
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the settings: its flag, the field it fills, the values it may have (limits included)."""
+    """One key of the settings: its flag, the field it fills, the values it may have."""
 
     name: str
     flag: str
     attribute: str
-    kind: Literal["size", "int", "float", "text", "device"]
+    value: Value
     help: str
-    low: float = 0
-    high: float = 0
 
     @property
     def section(self) -> str:
@@ -86,85 +101,34 @@ class Key:
         """The environment variable of the key."""
         return "EDGELEARN_" + self.name.replace(".", "_").upper()
 
-    @property
-    def wanted(self) -> str:
-        """What a value of this key must be, in words."""
-        if self.kind == "size":
-            return (
-                f"a size such as 256KiB, from {format_size(int(self.low))} to {format_size(int(self.high))}"
-            )
-        if self.kind == "int":
-            return f"a whole number from {self.low:.0f} to {self.high:.0f}"
-        if self.kind == "float":
-            return f"a number from {self.low:g} to {self.high:g}"
-        return "a number or a text" if self.kind == "device" else "a text that is not empty"
 
-    def read(self, raw: Any) -> int | float | str:
-        """Return a value of a TOML file as this key's type; else ValueError."""
-        if isinstance(raw, bool):
-            raise ValueError
-        if self.kind == "device" and isinstance(raw, int | str):
-            return str(raw)
-        if self.kind == "text" and isinstance(raw, str) and raw:
-            return raw
-        if self.kind == "size" and isinstance(raw, int | str):
-            return self._within(parse_size(raw) if isinstance(raw, str) else raw)
-        if self.kind == "int" and isinstance(raw, int):
-            return self._within(raw)
-        if self.kind == "float" and isinstance(raw, int | float):
-            return self._within(float(raw))
-        raise ValueError
-
-    def read_text(self, text: str) -> int | float | str:
-        """Return the text of a flag or variable as this key's type; else ValueError."""
-        if self.kind == "int":
-            return self.read(int(text))
-        if self.kind == "float":
-            return self.read(float(text))
-        return self.read(text)
-
-    def _within(self, value: int | float) -> int | float:
-        if not self.low <= value <= self.high:
-            raise ValueError
-        return value
-
+BUDGET = Value("size", 4 * KIB, 1024 * MIB)
+RATE_HZ = Value("int", 0, 192000)
+CHANNEL = Value("int", 1, 64)
+REFRACTORY_MS = Value("int", 0, 60000)
+BOARD_HELP = "board that times and energies come from: name or path"
+OLD_LOSS_HELP = "undo an update that costs the old words more than this"
 
 KEYS: Mapping[str, Key] = {
     key.name: key
     for key in (
-        Key("device.budget", "--budget", "budget_bytes", "size", "memory of the device", 4 * KIB, 1024 * MIB),
+        Key("device.budget", "--budget", "budget_bytes", BUDGET, "memory of the device"),
+        Key("device.board", "--board", "board", Value("text"), BOARD_HELP),
+        Key("audio.device", "--device", "device", Value("device"), "microphone: number or part of its name"),
+        Key("audio.rate", "--rate", "rate_hz", RATE_HZ, "rate to open the microphone at, Hz; 0 for its own"),
+        Key("audio.channel", "--channel", "channel", CHANNEL, "which channel of the microphone"),
+        Key("decision.sensitivity", "--sensitivity", "sensitivity", Value("float", 0, 1), "0 hears little, 1 much"),
+        Key("decision.refractory_ms", "--refractory-ms", "refractory_ms", REFRACTORY_MS, "pause of a word, ms"),
+        Key("learning.steps", "--steps", "steps", Value("int", 1, 10000), "gradient steps for a new word"),
         Key(
-            "device.board",
-            "--board",
-            "board",
-            "text",
-            "board that times and energies come from: name or path",
+            "learning.max_old_loss_percent", "--max-old-loss-percent", "max_old_loss_percent", Value("float", 0, 100),
+            OLD_LOSS_HELP,
         ),
-        Key("audio.device", "--device", "device", "device", "microphone: number or part of its name"),
-        Key("audio.rate", "--rate", "rate_hz", "int", "rate to open the microphone at, Hz", 4000, 192000),
-        Key("decision.sensitivity", "--sensitivity", "sensitivity", "float", "0 hears little, 1 much", 0, 1),
-        Key(
-            "decision.refractory_ms",
-            "--refractory-ms",
-            "refractory_ms",
-            "int",
-            "pause of a word, ms",
-            0,
-            60000,
-        ),
-        Key("learning.steps", "--steps", "steps", "int", "gradient steps for a new word", 1, 10000),
-        Key(
-            "learning.max_old_loss_percent",
-            "--max-old-loss-percent",
-            "max_old_loss_percent",
-            "float",
-            "undo an update that costs the old words more than this",
-            0,
-            100,
-        ),
-        Key("learning.seed", "--seed", "seed", "int", "seed of everything random", 0, 2**32 - 1),
+        Key("learning.seed", "--seed", "seed", Value("int", 0, 2**32 - 1), "seed of everything random"),
+        Key("wyoming.uri", "--uri", "uri", Value("text"), "where `edgelearn wyoming` waits for clients"),
     )
-}
+}  # fmt: skip
+
 
 def user_config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the user's own settings are read from if that file exists."""
@@ -189,16 +153,18 @@ def load_settings(
     the key's name ("device.budget"), None for a flag that was not given. Raises UsageError for an unknown key
     (naming the nearest known one), and for a value of a wrong type or range.
     """
-    values: dict[str, int | float | str] = {}
+    values: dict[str, Plain] = {}
     origins: dict[str, str] = {}
+    actions: tuple[ActionSpec, ...] = ()
     defaults = configs_dir() / "runtime.toml"
     own = config if config is not None else user_config_file(environ)
     for path in (defaults, own):
         if path is own and config is None and not path.is_file():
             continue
-        for name, (value, line) in _read_file(path).items():
-            values[name] = value
-            origins[name] = "default" if path is defaults else f"file {path}:{line}"
+        file = _read_file(path)
+        values |= file.values
+        actions += file.actions
+        origins |= dict.fromkeys(file.values, "default") if path is defaults else file.origins
     _refuse_unknown_variables(environ)
     for name, key in KEYS.items():
         if text := environ.get(key.variable):
@@ -216,7 +182,9 @@ def load_settings(
         AudioSettings(**fields("audio")),
         DecisionSettings(**fields("decision")),
         LearningSettings(**fields("learning")),
-        {name: origins[name] for name in KEYS},
+        WyomingSettings(**fields("wyoming")),
+        actions,
+        {name: origins[name] for name in KEYS} | _action_origins(actions, origins),
     )
 
 
@@ -227,51 +195,58 @@ def _xdg_folder(variable: str, fallback: str, environ: Mapping[str, str]) -> Pat
     return base / "edgelearn"
 
 
-def _read_file(path: Path) -> dict[str, tuple[int | float | str, int]]:
+@dataclass(frozen=True)
+class _File:
+    """What one file says: values of keys, actions, and the file and line of each."""
+
+    values: dict[str, Plain]
+    actions: tuple[ActionSpec, ...]
+    origins: dict[str, str]
+
+
+def _read_file(path: Path) -> _File:
     document = read_toml(path)
-    text = path.read_text(encoding="utf-8")  # once more, for line numbers
-    sections = {key.section for key in KEYS.values()}
-    found = {}
+    lines = key_lines(path.read_text(encoding="utf-8"))
+
+    def where(name: str) -> str:
+        return f"{path}:{lines.get(name, 1)}"
+
+    tables = {*(key.section for key in KEYS.values()), "actions"}
+    values: dict[str, Plain] = {}
     for section, table in document.items():
-        if not isinstance(table, dict) or section not in sections:
+        if section not in tables:
             what = "section" if isinstance(table, dict) else "key"
-            raise _unknown(section, f"{path}:{_line_of(text, section)}", (*sections, *KEYS), what)
+            raise _unknown(section, where(section), (*tables, *KEYS), what)
+        if not isinstance(table, dict):
+            raise UsageError(f"{where(section)}: {section!r} is no table", f"begin it with a line [{section}]")
+        if section == "actions":
+            continue
         for last, raw in table.items():
             name = f"{section}.{last}"
-            line = _line_of(text, name)
             if name not in KEYS:
-                raise _unknown(name, f"{path}:{line}", KEYS, "key")
+                raise _unknown(name, where(name), KEYS, "key")
             try:
-                found[name] = (KEYS[name].read(raw), line)
+                values[name] = KEYS[name].value.read(raw)
             except ValueError:
-                raise _bad_value(KEYS[name], raw, f"{path}:{line}") from None
-    return found
+                raise _bad_value(KEYS[name], raw, where(name)) from None
+    actions = tuple(read_actions(document.get("actions", {}), where))
+    return _File(values, actions, {name: f"file {path}:{line}" for name, line in lines.items()})
 
 
-def _line_of(text: str, name: str) -> int:
-    """Return the line of the section or key `name` ("device", "device.budget"); TOML readers do not tell."""
-    inside = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            full = inside = re.sub(r"[\s\"']", "", header[1])
-        elif key := re.match(r"\s*([^#=]+)=", line):
-            full = re.sub(r"[\s\"']", "", f"{inside}.{key[1]}" if inside else key[1])
-        else:
-            continue
-        if full == name or full.startswith(f"{name}."):
-            return number
-    return 1
+def _action_origins(actions: tuple[ActionSpec, ...], origins: Mapping[str, str]) -> dict[str, str]:
+    names = [f"{spec.title}.{key}" for spec in actions for key in ("do", *keys_of(kind_of(spec)))]
+    return {name: origins.get(name, "default") for name in names}
 
 
-def _read_text(key: Key, text: str, origin: str) -> int | float | str:
+def _read_text(key: Key, text: str, origin: str) -> Plain:
     try:
-        return key.read_text(text)
+        return key.value.read_text(text)
     except ValueError:
         raise _bad_value(key, text, origin) from None
 
 
 def _bad_value(key: Key, raw: object, origin: str) -> UsageError:
-    return UsageError(f"{origin}: {key.name} is {raw!r}", f"{key.name} must be {key.wanted}")
+    return UsageError(f"{origin}: {key.name} is {raw!r}", f"{key.name} must be {key.value.wanted}")
 
 
 def _unknown(name: str, origin: str, known: Iterable[str], what: str) -> UsageError:
@@ -286,10 +261,5 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     known = {key.variable for key in KEYS.values()}
     for variable in environ:
         parts = variable.split("_")
-        if (
-            parts[0] == "EDGELEARN"
-            and len(parts) > 2
-            and parts[1].lower() in sections
-            and variable not in known
-        ):
+        if parts[0] == "EDGELEARN" and len(parts) > 2 and parts[1].lower() in sections and variable not in known:
             raise UsageError(f"environment: unknown setting {variable!r}", did_you_mean(variable, known))

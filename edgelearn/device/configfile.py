@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,15 +25,46 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", "check the path and its permissions"
-        ) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
     except tomli.TOMLDecodeError as error:
-        raise UsageError(
-            f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax"
-        ) from error
+        raise UsageError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax") from error
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """Return the line of every table and key of a TOML text that is valid, by its name with dots.
+
+    TOML readers do not tell lines, so each statement is read by itself: it ends where the text begins to be valid.
+    """
+    lines = text.splitlines()
+    found: dict[str, int] = {}
+    inside: tuple[str, ...] = ()
+    at = 0
+    while at < len(lines):
+        first, document = at, None
+        while document is None and at < len(lines):
+            at += 1
+            with contextlib.suppress(tomli.TOMLDecodeError):
+                document = tomli.loads("\n".join(lines[first:at]))
+        path = _path(document or {})
+        if lines[first].lstrip().startswith("["):
+            inside = path
+        elif path:
+            path = (*inside, *path)
+        for depth in range(1, len(path) + 1):
+            found.setdefault(".".join(path[:depth]), first + 1)
+    return found
+
+
+def _path(document: Any) -> tuple[str, ...]:
+    """Return the names that lead to the innermost table of a statement."""
+    while isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict) or not document:
+        return ()
+    name = next(iter(document))
+    return (name, *_path(document[name]))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -42,9 +74,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(candidates)}"
 
 
-def check_keys(
-    table: Mapping[str, Any], where: str, required: Iterable[str], optional: Iterable[str] = ()
-) -> None:
+def check_keys(table: Mapping[str, Any], where: str, required: Iterable[str], optional: Iterable[str] = ()) -> None:
     """Raise UsageError for a key of `table` that is unknown, or a required one that it lacks.
 
     where: file and section, as the message shows them.

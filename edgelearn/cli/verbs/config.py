@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from edgelearn.cli.arguments import add_settings, settings
 from edgelearn.cli.output import emit, table
 from edgelearn.config import KEYS, default_model
 from edgelearn.device.sizes import format_size
+from edgelearn.values import Plain
 
 HELP = "Show every setting and where its value comes from: flag, environment, file or default."
 
@@ -22,15 +24,23 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a setting, and the path of the model."""
     current = settings(args)
     model, model_origin = (args.model, "flag --model") if args.model is not None else default_model()
-    values = {name: current.value(name) for name in KEYS} | {"model": str(model)}
+    values = {name: current.value(name) for name in current.origins} | {"model": str(model)}
     origins = {**current.origins, "model": model_origin}
     if args.json:
         for name, value in values.items():
             emit("setting", key=name, value=value, origin=origins[name])
         return 0
-    shown = {name: format_size(int(value)) if name == "device.budget" else value for name, value in values.items()}
     table(
         ["setting", "value", "from"],
-        [(name, str(value) or '""', origins[name]) for name, value in shown.items()],
+        [(name, _shown(name, value), origins[name]) for name, value in values.items()],
     )
     return 0
+
+
+def _shown(name: str, value: Plain) -> str:
+    """Return a value as a settings file would have it, with sizes in their largest unit."""
+    if name == "device.budget":
+        return format_size(int(str(value)))
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(json.dumps, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
