@@ -1,250 +1,247 @@
+"""The microphone as a whole, with a false PortAudio in its process: losses, gaps, and what is left behind."""
+
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from edgelearn.audio import capture
-from edgelearn.audio.capture import QUEUED_BLOCKS, Microphone, find_input, list_inputs
-from edgelearn.audio.resample import resample
+from edgelearn.audio import capture, capture_child
+from edgelearn.audio.capture import Microphone, MicrophoneChange, list_inputs, portaudio_version, supported_rates
 from edgelearn.errors import AudioDeviceError
 
-VMIC = Path(__file__).parent / "vmic"
-
-ALSA_CONFIGURATION = """
-pcm_type.filemic {{ lib "{folder}/libfilemic.so" }}
-pcm.mic16 {{ type filemic samples "{folder}/16.raw" rate 16000 gone "{folder}/gone" stuck "{folder}/stuck" }}
-pcm.mic48 {{ type filemic samples "{folder}/48.raw" rate 48000 }}
-pcm.default {{ type plug slave.pcm "mic16" }}
-"""
-
-
-@pytest.fixture(scope="module")
-def vmic(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Everything that was recorded, through the real PortAudio, from an ALSA plug-in that plays files."""
-    if not sys.platform.startswith("linux") or not shutil.which("gcc"):
-        pytest.skip("the virtual microphone needs Linux and gcc")
-    folder = tmp_path_factory.mktemp("vmic")
-    built = subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-DPIC", "-o", folder / "libfilemic.so", VMIC / "filemic.c", "-lasound"],
-        capture_output=True,
-        text=True,
-    )
-    if built.returncode:
-        pytest.skip(f"the virtual microphone needs libasound2-dev: {built.stderr.splitlines()[0]}")
-    rng = np.random.default_rng(0)
-    sound = {rate: rng.integers(1, 32768, 2 * rate, dtype=np.int16) for rate in (16000, 48000)}
-    for rate, samples in sound.items():
-        samples.astype("<i2").tofile(folder / f"{rate // 1000}.raw")
-    (folder / "alsa.conf").write_text(ALSA_CONFIGURATION.format(folder=folder))
-    environment = os.environ | {
-        "ALSA_CONFIG_PATH": str(folder / "alsa.conf"),
-        "PYTHONPATH": str(VMIC.parents[2]),
-    }
-    # what the library prints goes to a file: a full pipe would stop it, and hide that it never ends by itself
-    with (folder / "stderr").open("w") as stderr:
-        child = subprocess.run(
-            [sys.executable, VMIC / "child.py", folder],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-            timeout=30,
-        )
-    messages = (folder / "stderr").read_text(errors="replace")
-    if "needs PortAudio" in messages:
-        pytest.skip("PortAudio is not installed (libportaudio2)")
-    assert child.returncode == 0, messages[-2000:]
-    return SimpleNamespace(
-        folder=folder, sound=sound, environment=environment, stderr=messages, **json.loads(child.stdout)
-    )
-
-
-def test_the_microphones_are_listed(vmic: SimpleNamespace) -> None:
-    assert {"mic16", "mic48"} <= set(vmic.devices)
-
-
-def test_samples_are_bit_exact(vmic: SimpleNamespace) -> None:
-    recorded = np.load(vmic.folder / "mic16.npy")
-    np.testing.assert_array_equal(recorded, vmic.sound[16000][: len(recorded)])
-    assert vmic.plain == vmic.plain | {"rate_hz": 16000, "overruns": 0, "error": "", "dtypes": ["int16"]}
-
-
-def test_a_device_without_16_khz_is_opened_at_its_own_rate(vmic: SimpleNamespace) -> None:
-    recorded = np.load(vmic.folder / "mic48.npy")
-    np.testing.assert_array_equal(recorded, resample(vmic.sound[48000], 48000)[: len(recorded)])
-    assert vmic.native == vmic.native | {"rate_hz": 48000, "overruns": 0, "error": "", "dtypes": ["int16"]}
-
-
-@pytest.mark.parametrize("accident", ["stuck", "gone"])
-def test_a_dead_microphone_is_an_error_and_does_not_hang(vmic: SimpleNamespace, accident: str) -> None:
-    result = getattr(vmic, accident)
-    assert result["error"] == "the microphone 'mic16' has delivered nothing for 0.6 s"
-    assert result["ended_after_s"] < 3
-
-
-def test_python_still_has_its_stderr_after_an_accident(vmic: SimpleNamespace) -> None:
-    assert "python's own stderr" in vmic.stderr
-
-
-def test_devices_on_the_command_line(vmic: SimpleNamespace) -> None:
-    child = subprocess.run(
-        [sys.executable, "-m", "edgelearn", "devices", "--json"],
-        capture_output=True,
-        text=True,
-        env=vmic.environment,
-    )
-    lines = {line["name"]: line for line in map(json.loads, child.stdout.splitlines())}
-    assert lines["mic48"] == lines["mic48"] | {"v": 1, "event": "device", "channels": 1, "rate_hz": 48000}
-    assert sum(line["default"] for line in lines.values()) == 1
-
-
-class FakePortAudio:
-    """Stands for the module sounddevice: microphones that open at 44.1 kHz and with two channels only."""
-
-    class PortAudioError(Exception):
-        pass
-
-    default = SimpleNamespace(device=(-1, -1))
-
-    def __init__(self) -> None:
-        self.opened: list[tuple[int, int]] = []
-
-    def query_devices(self) -> list[dict[str, Any]]:
-        names = [("USB Audio: front", 2), ("HDMI", 0), ("USB Audio: rear", 2), ("Webcam", 1)]
-        return [
-            {"name": name, "hostapi": 0, "max_input_channels": channels, "default_samplerate": 44100.0}
-            for name, channels in names
-        ]
-
-    def query_hostapis(self) -> list[dict[str, Any]]:
-        return [{"name": "ALSA", "default_input_device": 2}]
-
-    def InputStream(self, samplerate: int, channels: int, **_: Any) -> Any:  # noqa: N802
-        self.opened.append((samplerate, channels))
-        if (samplerate, channels) != (44100, 2):
-            raise self.PortAudioError("Invalid sample rate [PaErrorCode -9997]")
-        return SimpleNamespace(start=lambda: None, abort=lambda: None, close=lambda: None)
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = 320
 
 
 @pytest.fixture
-def portaudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePortAudio]:
-    fake = FakePortAudio()
-    monkeypatch.setattr(capture, "_portaudio", lambda: fake)
-    return fake
+def fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a false microphone: file names are what happens to it."""
+    search = os.pathsep.join([str(Path(__file__).parent / "fake_portaudio"), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", search)
+    monkeypatch.setenv("FAKE_MICROPHONE", str(tmp_path))
+    sound = np.arange(1, 16001, dtype=np.int16)
+    np.column_stack((sound, -sound)).astype("<i2").tofile(tmp_path / "samples.raw")
+    return tmp_path
 
 
-@pytest.mark.usefixtures("portaudio")
-def test_inputs_are_listed_without_loudspeakers() -> None:
-    assert [(d.index, d.channels, d.rate_hz, d.is_default) for d in list_inputs()] == [
-        (0, 2, 44100, False),
-        (2, 2, 44100, True),
-        (3, 1, 44100, False),
-    ]
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience, so that tests of losses take less time."""
+    monkeypatch.setattr(capture, "FIRST_BLOCK_SECONDS", 1.0)
+    monkeypatch.setattr(capture, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(capture_child, "CLOSE_SECONDS", 0.3)
 
 
-@pytest.mark.usefixtures("portaudio")
-@pytest.mark.parametrize(("wanted", "index"), [("", 2), ("0", 0), ("3", 3), ("webc", 3), ("REAR", 2)])
-def test_a_microphone_is_found_by_number_or_name(wanted: str, index: int) -> None:
-    assert find_input(wanted).index == index
+def sound_of(microphone: Microphone, blocks: int) -> np.ndarray:
+    """The next blocks that are not empty."""
+    return np.concatenate(list(islice((block for block in microphone if len(block)), blocks)))
 
 
-@pytest.mark.usefixtures("portaudio")
+def is_alive(process_id: int) -> bool:
+    try:
+        return (Path("/proc") / str(process_id) / "stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for_end(process_id: int) -> None:
+    for _ in range(400):
+        if not is_alive(process_id):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {process_id} is still there")
+
+
+@pytest.mark.usefixtures("fate")
+def test_what_there_is_to_choose_from() -> None:
+    (device,) = list_inputs()
+    assert (device.index, device.name, device.channels, device.rate_hz, device.is_default) == (
+        0, "Fake Mic", 2, 16000, True,
+    )  # fmt: skip
+    assert portaudio_version() == "Fake PortAudio"
+    assert supported_rates("fake") == [16000]
+
+
+@pytest.mark.usefixtures("fate")
+@pytest.mark.parametrize(("channel", "sign"), [(1, 1), (2, -1)])
+def test_one_channel_is_heard_from_its_first_sample(channel: int, sign: int) -> None:
+    with Microphone(channel=channel) as microphone:
+        sound = sound_of(microphone, 10)
+    np.testing.assert_array_equal(sound, sign * np.arange(1, 10 * BLOCK + 1, dtype=np.int16))
+    assert sound.dtype == np.int16
+    assert (microphone.rate_hz, microphone.gaps) == (16000, 0)
+
+
+@pytest.mark.usefixtures("fate")
+def test_the_process_is_gone_when_the_microphone_is_closed() -> None:
+    with Microphone() as microphone:
+        process_id = microphone.process_id
+        assert is_alive(process_id)
+    assert not is_alive(process_id)
+    assert microphone.process_id == 0
+
+
 @pytest.mark.parametrize(
-    ("wanted", "message", "candidates"),
+    ("accident", "device", "message"),
     [
-        ("usb", "several microphones fit 'usb'", "0 USB Audio: front; 2 USB Audio: rear"),
-        ("bluetooth", "no microphone fits", "0 USB Audio: front; 2 USB Audio: rear; 3 Webcam"),
-        ("1", "no microphone fits '1'", "0 USB Audio: front; 2 USB Audio: rear; 3 Webcam"),
+        ("gone", "", "no microphone is connected"),
+        ("stuck", "", "has delivered nothing for 1 s"),
+        ("ended", "", "has stopped"),
+        ("", "webcam", "no microphone fits 'webcam'"),
+        ("", "1", "no microphone fits '1'"),
     ],
 )
-def test_a_microphone_that_is_not_clear_names_the_candidates(
-    wanted: str, message: str, candidates: str
-) -> None:
-    with pytest.raises(AudioDeviceError, match=message) as caught:
-        find_input(wanted)
-    assert caught.value.hint == f"choose one of: {candidates}"
-
-
-def test_no_microphone_at_all(portaudio: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portaudio, "query_devices", list)
-    assert list_inputs() == []
-    with pytest.raises(AudioDeviceError, match="no microphone is connected"):
-        find_input()
-
-
-def test_an_array_of_microphones_opens_as_a_whole(portaudio: FakePortAudio) -> None:
-    with Microphone("front") as microphone:
-        assert microphone.rate_hz == 44100
-    assert portaudio.opened == [(16000, 1), (44100, 1), (16000, 2), (44100, 2)]
-
-
-@pytest.mark.usefixtures("portaudio")
-def test_an_error_names_what_was_tried() -> None:
-    with pytest.raises(AudioDeviceError) as caught, Microphone("Webcam", rate_hz=8000):
+@pytest.mark.usefixtures("short")
+def test_what_cannot_be_opened_at_all_is_an_error(fate: Path, accident: str, device: str, message: str) -> None:
+    if accident:
+        (fate / accident).touch()
+    with pytest.raises(AudioDeviceError, match=message), Microphone(device):
         pass
-    assert "'Webcam' (8000 Hz, 1 channel: Invalid sample rate" in caught.value.message
-    assert "44100 Hz, 1 channel" in caught.value.message
 
 
-@pytest.mark.usefixtures("portaudio")
-def test_gaps_are_counted_between_the_blocks_where_they_are() -> None:
-    with Microphone("front") as microphone:
-        microphone.rate_hz = 16000
-        fine, overflow = SimpleNamespace(input_overflow=False), SimpleNamespace(input_overflow=True)
-        for number in range(QUEUED_BLOCKS + 3):  # three more than the queue holds: the first three go
-            microphone._on_block(np.full((320, 2), number, np.int16), 320, None, fine)
-        microphone._on_block(np.full((320, 2), -1, np.int16), 320, None, overflow)  # and so does a fourth
-        blocks = iter(microphone)
-        seen = [(int(next(blocks)[0]), microphone.overruns) for _ in range(QUEUED_BLOCKS)]
-    assert seen[0] == (4, 4)
-    assert seen[-2:] == [(QUEUED_BLOCKS + 2, 4), (-1, 5)]
+def test_several_that_fit_are_listed(fate: Path) -> None:
+    (fate / "devices").write_text("2")
+    with pytest.raises(AudioDeviceError, match="several microphones fit 'fake'") as caught, Microphone("fake"):
+        pass
+    assert caught.value.hint == "choose one of: 0 Fake Mic; 1 Fake Mic"
 
 
-@pytest.mark.usefixtures("portaudio")
-def test_blocks_are_copies() -> None:
-    with Microphone("front") as microphone:
-        microphone.rate_hz = 16000
-        buffer = np.ones((320, 2), np.int16)
-        microphone._on_block(buffer, 320, None, SimpleNamespace(input_overflow=False))
-        buffer[:] = 9  # PortAudio uses its buffer again
-        assert next(iter(microphone)).tolist() == [1] * 320
-
-
-@pytest.mark.usefixtures("portaudio")
-def test_a_stream_that_ends_is_an_error() -> None:
-    with Microphone("front") as microphone:
-        microphone._on_end()
-        with pytest.raises(AudioDeviceError, match="has stopped"):
-            next(iter(microphone))
-
-
-@pytest.mark.parametrize(
-    ("body", "message", "hint"),
-    [
-        (
-            "raise OSError('PortAudio library not found')",
-            "needs PortAudio",
-            "sudo apt install libportaudio2",
-        ),
-        ("raise ImportError('no')", "needs the package sounddevice", "pip install sounddevice"),
-        ("raise RuntimeError('host error')", "PortAudio does not start: host error", ""),
-    ],
-)
-def test_a_missing_portaudio_says_what_to_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str, hint: str
-) -> None:
-    (tmp_path / "sounddevice.py").write_text(body)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    with pytest.raises(AudioDeviceError, match=message) as caught:
+def test_a_library_that_hangs_is_an_error(fate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fate / "hangs").touch()
+    monkeypatch.setattr(capture_child, "ANSWER_SECONDS", 1.0)
+    with pytest.raises(AudioDeviceError, match="does not answer"), Microphone():
+        pass
+    with pytest.raises(AudioDeviceError, match="does not answer"):
         list_inputs()
-    assert caught.value.hint.endswith(hint)
+
+
+def test_a_library_that_crashes_is_an_error(fate: Path) -> None:
+    (fate / "crashes").touch()
+    with pytest.raises(AudioDeviceError, match="PortAudio has crashed"), Microphone():
+        pass
+
+
+@pytest.mark.parametrize("accident", ["gone", "stuck", "ended"])
+@pytest.mark.usefixtures("short")
+def test_a_lost_microphone_is_opened_again_when_it_is_back(fate: Path, accident: str) -> None:
+    changes: list[MicrophoneChange] = []
+    with Microphone("Fake", tell=changes.append) as microphone:
+        first = microphone.process_id
+        sound_of(microphone, 60)
+        (fate / accident).touch()
+        blocks = iter(microphone)
+        while not changes:
+            next(blocks)
+        assert [change.state for change in changes] == ["lost"]
+        assert not is_alive(first)
+        for _ in range(4):
+            assert len(next(blocks)) == 0  # there is time for other things
+        (fate / accident).unlink()
+        block = next(block for block in blocks if len(block))
+        np.testing.assert_array_equal(block, np.arange(1, BLOCK + 1, dtype=np.int16))
+        second = microphone.process_id
+    assert [change.state for change in changes] == ["lost", "back"]
+    assert changes[0].message.startswith("the microphone 'Fake Mic' ")
+    assert changes[1].away_s > 0
+    assert (microphone.reopens, microphone.overruns, microphone.gaps) == (1, 0, 1)
+    assert second != first
+    assert not is_alive(second)
+
+
+@pytest.mark.usefixtures("fate")
+def test_a_process_that_is_killed_is_replaced() -> None:
+    changes: list[MicrophoneChange] = []
+    with Microphone(tell=changes.append) as microphone:
+        sound_of(microphone, 1)
+        os.kill(microphone.process_id, signal.SIGKILL)
+        while microphone.reopens == 0:
+            sound_of(microphone, 1)
+    assert [change.state for change in changes] == ["lost", "back"]
+    assert changes[0].message == "the microphone 'Fake Mic' has stopped"
+
+
+def test_an_overrun_of_the_library_is_a_gap(fate: Path) -> None:
+    with Microphone() as microphone:
+        blocks = iter(microphone)
+        next(blocks)
+        assert microphone.gaps == 0
+        (fate / "overflow").touch()
+        sound_of(microphone, 1)
+        while microphone.gaps == 0:
+            next(blocks)
+    assert (microphone.overruns, microphone.reopens) == (1, 0)
+
+
+def test_a_pause_longer_than_the_ring_loses_the_oldest_blocks_and_is_one_gap(fate: Path) -> None:
+    (fate / "samples.raw").unlink()  # every block is filled with its number
+    (fate / "pace").write_text("0.0005")
+    with Microphone() as microphone:
+        blocks = iter(microphone)
+        expected = 1
+        while microphone.gaps == 0:
+            time.sleep(0.2)
+            block = next(blocks)
+            number = int(block[0])
+            assert (block == number).all()
+            if microphone.gaps == 0:
+                assert number == expected
+            else:
+                assert number > expected
+            expected = number + 1
+        assert microphone.overruns == 1
+        for number in range(expected, expected + 300):  # nothing of what the ring still held is lost
+            assert int(next(blocks)[0]) == number
+    assert microphone.gaps == 1
+
+
+def test_dead_input_is_told_once(fate: Path) -> None:
+    (fate / "samples.raw").write_bytes(b"")
+    (fate / "pace").write_text("0.002")
+    changes: list[MicrophoneChange] = []
+    with Microphone(tell=changes.append) as microphone:
+        sound_of(microphone, 300)
+    (change,) = changes
+    assert change.state == "dead"
+    assert change.message == "the microphone 'Fake Mic' delivers digital silence"
+    assert "--channel" in change.advice
+
+
+PARENT = """
+import time
+from edgelearn.audio.capture import Microphone
+with Microphone() as microphone:
+    next(iter(microphone))
+    print(microphone.process_id, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("accident", ["", "stuck", "gone"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_no_process_is_left_when_the_program_is_killed(fate: Path, number: signal.Signals, accident: str) -> None:
+    search = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": search}
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        if accident:
+            (fate / accident).touch()
+        parent.send_signal(number)
+    wait_for_end(child)
+
+
+def test_the_process_imports_no_numpy() -> None:
+    """It would take long to be ready on a small machine, and twice the memory."""
+    code = "import sys, edgelearn.audio.capture_process; sys.exit('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 0

@@ -1,7 +1,7 @@
 /* A microphone for tests: an ALSA plug-in whose "sound card" is a file of raw samples (16 bit, little-endian, mono).
  *
  * It produces frames at the pace of the clock from the moment it is started, the first one being the first of the file, and
- * silence after the last.  Two files steer it while it runs: when `gone` exists the device has been pulled out, when `stuck`
+ * after the last silence, or with `loop 1` the file again.  Two files steer it while it runs: when `gone` exists the device has been pulled out, when `stuck`
  * exists it is there and delivers nothing.
  */
 #include <alsa/asoundlib.h>
@@ -14,9 +14,11 @@
 typedef struct {
     snd_pcm_ioplug_t io;
     FILE *samples;
+    snd_pcm_uframes_t frames;
     char *gone;
     char *stuck;
     unsigned rate;
+    long loop;
     int timer;
     int running;
     struct timespec started;
@@ -43,7 +45,7 @@ static int on_start(snd_pcm_ioplug_t *io) {
     filemic_t *mic = io->private_data;
     clock_gettime(CLOCK_MONOTONIC, &mic->started);
     mic->running = 1;
-    return set_timer(mic, 1000000); /* a look at the clock every millisecond */
+    return set_timer(mic, (long)(1e9 * io->period_size / mic->rate / 4)); /* four looks at the clock a period */
 }
 
 static int on_stop(snd_pcm_ioplug_t *io) {
@@ -72,10 +74,19 @@ static snd_pcm_sframes_t on_transfer(snd_pcm_ioplug_t *io, const snd_pcm_channel
                                      snd_pcm_uframes_t offset, snd_pcm_uframes_t count) {
     filemic_t *mic = io->private_data;
     int16_t *out = (int16_t *)((char *)areas->addr + (areas->first + offset * areas->step) / 8);
-    size_t got = 0;
+    snd_pcm_uframes_t done = 0;
 
-    if (fseek(mic->samples, (long)io->appl_ptr * 2, SEEK_SET) == 0) got = fread(out, 2, count, mic->samples);
-    memset(out + got, 0, (count - got) * 2);
+    while (done < count) {
+        snd_pcm_uframes_t position = io->appl_ptr + done;
+        size_t got = 0;
+        if (mic->loop && mic->frames) position %= mic->frames;
+        if (fseek(mic->samples, (long)position * 2, SEEK_SET) == 0) got = fread(out + done, 2, count - done, mic->samples);
+        if (!mic->loop || got == 0) {
+            memset(out + done + got, 0, (count - done - got) * 2);
+            break;
+        }
+        done += got;
+    }
     return (snd_pcm_sframes_t)count;
 }
 
@@ -133,7 +144,7 @@ static int limit_parameters(filemic_t *mic) {
 SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
     snd_config_iterator_t i, next;
     const char *samples = NULL, *gone = NULL, *stuck = NULL;
-    long rate = 16000;
+    long rate = 16000, loop = 0;
     filemic_t *mic;
     int error;
 
@@ -146,6 +157,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
         if (!strcmp(id, "gone")) snd_config_get_string(entry, &gone);
         if (!strcmp(id, "stuck")) snd_config_get_string(entry, &stuck);
         if (!strcmp(id, "rate")) snd_config_get_integer(entry, &rate);
+        if (!strcmp(id, "loop")) snd_config_get_integer(entry, &loop);
     }
     if (stream != SND_PCM_STREAM_CAPTURE) return -ENXIO;
     if (!samples) return -EINVAL;
@@ -153,6 +165,8 @@ SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
     if (!(mic = calloc(1, sizeof *mic))) return -ENOMEM;
 
     mic->samples = fopen(samples, "rb");
+    if (mic->samples && fseek(mic->samples, 0, SEEK_END) == 0) mic->frames = (snd_pcm_uframes_t)ftell(mic->samples) / 2;
+    mic->loop = loop;
     mic->gone = gone ? strdup(gone) : NULL;
     mic->stuck = stuck ? strdup(stuck) : NULL;
     mic->rate = (unsigned)rate;
