@@ -348,7 +348,8 @@ class Network:
             int(per_frame),
             counters,
         )
-        frames, found, taped = tape.frames_taped, counters.tolist(), tape.entries_by_layer()
+        frames, found = tape.frames_taped, counters.tolist()
+        taped = tape.entries_by_layer() if weights is not None else []
         counts = Counts(saturations=found[SATURATIONS])
         for k, layer in enumerate(self.config.layers):
             dense = layer.hidden * max(frames - 1, 0) + (layer.inputs * frames if k > 0 else 0)
@@ -391,7 +392,7 @@ class Network:
             raise ValueError("update needs the backward pass before it")
         if tape.checkpoint_every and weights is None:
             raise ValueError("a tape with checkpoints needs the weight gradients that backward filled")
-        counts, taped = Counts(), tape.entries_by_layer()
+        counts = Counts()
         for k, layer in enumerate(self.config.layers):
             if k in frozen_layers:
                 continue
@@ -412,7 +413,8 @@ class Network:
             )
             found = counters.tolist()
             if weights is None:
-                counts += count_gradient(layer.inputs, layer.hidden, tape.frames_taped, taped[k], found[PASSES + k])
+                entries = found[TAPED_ENTRIES + k]
+                counts += count_gradient(layer.inputs, layer.hidden, tape.frames_taped, entries, found[PASSES + k])
             counts += count_update(
                 layer.inputs,
                 layer.hidden,
