@@ -36,7 +36,7 @@ FloatArray = npt.NDArray[np.float64]
 SELECTION: dict[str, dict[str, tuple[str, ...]]] = {
     "base": {
         "bed": ("flite-kal",),
-        "cat": ("festival-slt",),
+        "cat": ("flite-rms",),
         "down": ("flite-slt",),
         "five": ("festival-slt",),
         "go": ("festival-ked",),

@@ -116,17 +116,12 @@ class Arena:
             raise ValueError(f"region {name!r}: negative shape {dims}")
         if any(region.name == name for region in self._regions):
             raise ValueError(f"region {name!r} exists already")
-        size = math.prod(dims) * kind.itemsize
-        offset = _round_up(self._used_bytes, max(REGION_ALIGNMENT, kind.alignment))
-        end = offset + size
+        region = place(name, dims, kind, self._used_bytes, self.budget_bytes, self._scopes[-1] if self._scopes else "")
+        offset, end = region.offset, region.offset + region.size_bytes
         if end > self.budget_bytes:
-            raise self._exceeded(name, size, dims, offset, kind.itemsize)
-        # The last bytes of a budget that is no multiple of 4 are usable too.
-        occupied_end = min(_round_up(end, REGION_ALIGNMENT), self.budget_bytes)
-        padding = occupied_end - self._used_bytes - size
-        scope = self._scopes[-1] if self._scopes else ""
-        self._regions.append(Region(name, offset, size, kind.name, dims, padding, scope))
-        self._used_bytes = occupied_end
+            raise self._exceeded(name, region.size_bytes, dims, offset, kind.itemsize)
+        self._regions.append(region)
+        self._used_bytes += region.padding_bytes + region.size_bytes
         if self._used_bytes > self._peak_bytes:
             self._peak_bytes = self._used_bytes
             self._peak_regions = self.regions
@@ -181,9 +176,7 @@ class Arena:
     def _line(self, name: str, size_bytes: int) -> str:
         return f"{name:<36}{size_bytes:>12,}  {100 * size_bytes / self.budget_bytes:5.1f} %"
 
-    def _exceeded(
-        self, name: str, size: int, dims: tuple[int, ...], offset: int, itemsize: int
-    ) -> BudgetExceeded:
+    def _exceeded(self, name: str, size: int, dims: tuple[int, ...], offset: int, itemsize: int) -> BudgetExceeded:
         free = max(0, self.budget_bytes - offset)
         fitting = free // itemsize
         row = math.prod(dims[1:])
@@ -193,6 +186,18 @@ class Arena:
             f"or at most {fitting:,} elements of this region instead of {size // itemsize:,}{rows}"
         )
         return BudgetExceeded(name, size, free, self.budget_bytes, hint)
+
+
+def place(
+    name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, used_bytes: int, budget_bytes: int, scope: str = ""
+) -> Region:
+    """Return the region that an array becomes on top of `used_bytes`; one that ends beyond the budget does not fit."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    offset = _round_up(used_bytes, max(REGION_ALIGNMENT, kind.alignment))
+    # The last bytes of a budget that is no multiple of 4 are usable too.
+    occupied_end = max(offset + size, min(_round_up(offset + size, REGION_ALIGNMENT), budget_bytes))
+    return Region(name, offset, size, kind.name, shape, occupied_end - used_bytes - size, scope)
 
 
 def group_parts(regions: Iterable[Region]) -> tuple[Part, ...]:

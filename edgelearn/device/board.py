@@ -56,12 +56,24 @@ OPERATIONS = tuple(field.name for field in fields(PerOperation))
 
 
 @dataclass(frozen=True)
+class MemoryLevel:
+    """A memory that weights may lie in, and what reading a weight byte from it costs; energy_pj: of such a board."""
+
+    name: str
+    size_bytes: Figure
+    cycles: Figure
+    energy_pj: Figure | None
+
+
+@dataclass(frozen=True)
 class Board:
     """A device to estimate costs for, read from a TOML file.
 
     Energy is known either for a cycle (`active_pj_per_cycle`, measured on the whole system, memory included)
     or for each operation (`energy_pj`); the other is None. energy_includes_idle: whether the figure is of all
-    that the board draws while it is busy, or of what it draws above `idle_w`.
+    that the board draws while it is busy, or of what it draws above `idle_w`. sleep_w: with nothing running and the
+    memory kept; leakage_w: drawn all the time and in none of the other figures. memory: levels, the smallest first,
+    where it matters which one holds the weights.
     """
 
     name: str
@@ -75,10 +87,13 @@ class Board:
     energy_pj: PerOperation | None
     energy_includes_idle: bool
     idle_w: Figure | None
+    sleep_w: Figure | None = None
+    leakage_w: Figure | None = None
+    memory: tuple[MemoryLevel, ...] = ()
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Yield every number of the board with its dotted name."""
-        singles = ("clock_hz", "ram_bytes", "flash_bytes", "active_pj_per_cycle", "idle_w")
+        singles = ("clock_hz", "ram_bytes", "flash_bytes", "active_pj_per_cycle", "idle_w", "sleep_w", "leakage_w")
         for name in singles:
             figure = getattr(self, name)
             if figure is not None:
@@ -87,6 +102,15 @@ class Board:
             if table is not None:
                 for operation in OPERATIONS:
                     yield f"{group}.{operation}", getattr(table, operation)
+        for level in self.memory:
+            for name, figure in (("size_bytes", level.size_bytes), ("cycles", level.cycles), ("pJ", level.energy_pj)):
+                if figure is not None:
+                    yield f"memory {level.name}.{name}", figure
+
+    def level_of(self, weights_bytes: int) -> MemoryLevel | None:
+        """Return the smallest memory that holds so many bytes of weights, else the largest; None of a board without."""
+        fitting = (level for level in self.memory if level.size_bytes.value >= weights_bytes)
+        return next(fitting, self.memory[-1] if self.memory else None)
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -115,16 +139,17 @@ def load_board(name_or_path: str | Path) -> Board:
 
 def _parse(path: Path) -> Board:
     data = read_toml(path)
-    check_keys(data, str(path), ("schema", "title", "notes", "chip", "cycles", "energy"))
+    check_keys(data, str(path), ("schema", "title", "notes", "chip", "cycles", "energy"), ("memory",))
     if data["schema"] != SCHEMA_VERSION:
-        raise UsageError(
-            f"{path}: schema {data['schema']!r} is unknown", f"this program reads schema {SCHEMA_VERSION}"
-        )
+        raise UsageError(f"{path}: schema {data['schema']!r} is unknown", f"this program reads schema {SCHEMA_VERSION}")
     chip = _table(data, path, "chip")
     check_keys(chip, f"{path} [chip]", ("clock_hz", "ram_bytes"), ("flash_bytes",))
     energy = _table(data, path, "energy")
     check_keys(
-        energy, f"{path} [energy]", ("includes_idle",), ("active_pj_per_cycle", "idle_w", "operations_pj")
+        energy,
+        f"{path} [energy]",
+        ("includes_idle",),
+        ("active_pj_per_cycle", "idle_w", "sleep_w", "leakage_w", "operations_pj"),
     )
     if ("active_pj_per_cycle" in energy) == ("operations_pj" in energy):
         raise UsageError(
@@ -145,7 +170,32 @@ def _parse(path: Path) -> Board:
         else None,
         energy_includes_idle=_flag(energy, f"{path} [energy] includes_idle", "includes_idle"),
         idle_w=_optional(energy, path, "energy", "idle_w", "W"),
+        sleep_w=_optional(energy, path, "energy", "sleep_w", "W"),
+        leakage_w=_optional(energy, path, "energy", "leakage_w", "W"),
+        memory=_levels(data.get("memory", []), path, "operations_pj" in energy),
     )
+
+
+def _levels(tables: Any, path: Path, priced_by_operation: bool) -> tuple[MemoryLevel, ...]:
+    where = f"{path} [[memory]]"
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise UsageError(f"{where}: must be a list of tables", "write [[memory]] before each level")
+    needed = ("name", "size_bytes", "cycles", *(("energy_pj",) if priced_by_operation else ()))
+    levels = []
+    for table in tables:
+        check_keys(table, where, needed)
+        levels.append(
+            MemoryLevel(
+                _text(table, path, "name"),
+                _figure(table, path, "[memory]", "size_bytes", "byte", positive=True),
+                _figure(table, path, "[memory]", "cycles", "cycle"),
+                _figure(table, path, "[memory]", "energy_pj", "pJ") if priced_by_operation else None,
+            )
+        )
+    sizes = [level.size_bytes.value for level in levels]
+    if sizes != sorted(sizes):
+        raise UsageError(f"{where}: the levels are not in order of their size", "write the smallest one first")
+    return tuple(levels)
 
 
 def _operations(table: Mapping[str, Any], path: Path, section: str, unit: str) -> PerOperation:

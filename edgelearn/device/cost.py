@@ -165,8 +165,13 @@ class Cost:
         return "\n".join(rows)
 
 
-def cost(counts: CountsLike, board: Board) -> Cost:
-    """Price the counters of a run on a board."""
+def cost(counts: CountsLike, board: Board, weights_bytes: int | None = None) -> Cost:
+    """Price the counters of a run on a board.
+
+    weights_bytes: size of what is read as weights, which says in which level of the board's memory it lies; None: in
+    the one that the board's own table is of.
+    """
+    level = board.level_of(weights_bytes) if weights_bytes is not None else None
     cycles = dict.fromkeys(PARTS, Estimate(0.0, 0.0, 0.0))
     joules = dict.fromkeys(PARTS, Estimate(0.0, 0.0, 0.0))
     assumptions = []
@@ -175,18 +180,17 @@ def cost(counts: CountsLike, board: Board) -> Cost:
         count = int(getattr(counts, counter))
         if not count:
             continue
-        figure = getattr(board.cycles, operation)
+        far = level if operation == "weight_byte_read" else None
+        figure = far.cycles if far is not None else getattr(board.cycles, operation)
         spent = Estimate(figure.value, figure.low, figure.high) * count
         cycles[part] += spent
         if not figure.verified:
-            assumptions.append(f"cycles.{operation}")
+            assumptions.append(f"cycles.{operation}" if far is None else f"memory {far.name}.cycles")
         if per_cycle is not None:
-            picojoules = Estimate(
-                spent.value * per_cycle.value, spent.low * per_cycle.low, spent.high * per_cycle.high
-            )
+            picojoules = Estimate(spent.value * per_cycle.value, spent.low * per_cycle.low, spent.high * per_cycle.high)
             name, known = "active_pj_per_cycle", per_cycle.verified
         else:
-            energy = getattr(board.energy_pj, operation)
+            energy = far.energy_pj if far is not None and far.energy_pj else getattr(board.energy_pj, operation)
             picojoules = Estimate(energy.value, energy.low, energy.high) * count
             name, known = f"energy_pj.{operation}", energy.verified
         joules[part] += picojoules * 1e-12
@@ -209,8 +213,7 @@ def mean_power(spent: Cost, board: Board, wall_seconds: float) -> Estimate:
         return power
     busy = spent.seconds_range * (1.0 / wall_seconds)
     value, low, high = (
-        max(0.0, 1.0 - load) if board.energy_includes_idle else 1.0
-        for load in (busy.value, busy.low, busy.high)
+        max(0.0, 1.0 - load) if board.energy_includes_idle else 1.0 for load in (busy.value, busy.low, busy.high)
     )
     idle = board.idle_w
     return power + Estimate(idle.value * value, idle.low * low, idle.high * high)
@@ -222,6 +225,4 @@ def _short(number: float) -> str:
 
 def _total(estimates: Iterable[Estimate]) -> Estimate:
     rows = list(estimates)
-    return Estimate(
-        math.fsum(e.value for e in rows), math.fsum(e.low for e in rows), math.fsum(e.high for e in rows)
-    )
+    return Estimate(math.fsum(e.value for e in rows), math.fsum(e.low for e in rows), math.fsum(e.high for e in rows))

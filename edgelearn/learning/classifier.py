@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgelearn.audio.melbank import LOG_Q16
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
+from edgelearn.learning.adaptation import add_row_gradient, descend
 from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, quantise_prototype, unit_embedding
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class HeadStep(NamedTuple):
 
 
 @kernel
-def _two_best(cos_q14: Any, start: int, stop: int) -> tuple[int, int, int]:
+def _two_best(cos_q14: Any, start: int, stop: int) -> Any:
     """Return the largest of some cosines (Q14), the next one, and where the largest is; -32768 for none."""
     first = np.int32(-32768)
     second = np.int32(-32768)
@@ -63,7 +64,7 @@ def _two_best(cos_q14: Any, start: int, stop: int) -> tuple[int, int, int]:
 
 
 @kernel
-def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> int:
+def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> Any:
     """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1."""
     first, second, owner = _two_best(cos_q14, 0, base_rows)
     taught, next_taught, taught_owner = _two_best(cos_q14, base_rows, used_rows)
@@ -73,7 +74,7 @@ def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any
         score = np.int32(cos_q14[rows[n]] - (rival >> 1))
         if rows[n] >= base_rows:
             other = next_taught if rows[n] == taught_owner else taught
-            score = np.int32(score - (max(other, np.int32(0)) >> 2))
+            score = np.int32(score - (np.int32(max(other, np.int32(0))) >> 2))
         out[n] = score
         if best < 0 or out[n] > out[best]:
             best = n
@@ -162,6 +163,21 @@ class Classifier:
     def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
         """Turn a row into the direction of `vector` (any scale, below 2^54)."""
         self._norms_q8[row] = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
+
+    def add_row_gradient(
+        self, unit: NDArray[np.int16], target: int, first: int, weight_q15: int, sums: NDArray[np.int32]
+    ) -> None:
+        """Add what a unit embedding of row `target` says about the rows from `first` on to sums, see `adaptation`."""
+        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        add_row_gradient(
+            unit, self._cos_q14, self.rows, target, first, weight_q15, EXP2_Q15, self._weights, sums
+        )  # fmt: skip
+
+    def move_row(self, row: int, sums: NDArray[np.int32], rate_q16: int) -> None:
+        """Let a row go down the gradient in sums (int32 [H]), see `adaptation`."""
+        moved = np.empty(self.config.hidden, np.int64)
+        descend(self._prototypes[row], self._norms_q8[row], sums, rate_q16, moved)
+        self.set_row(row, moved)
 
     def remove_row(self, row: int) -> None:
         """Drop a taught row; the rows above it move down by one."""

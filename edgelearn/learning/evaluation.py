@@ -7,7 +7,6 @@ user has.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +21,14 @@ from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.device.arena import Arena
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.floating import dequantise_layer, forward
-from edgelearn.learning.delta_rule import DeltaRule
 from edgelearn.learning.learner import LearnerConfig
+from edgelearn.learning.learners import LEARNERS, WordLearner
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
     from edgelearn.runtime.model import Model
     from edgelearn.runtime.voice import VoiceDevice
 
-LEARNERS = ("prototype", "delta_rule", "sparse_bptt")
 FALSE_ACCEPTS = (0.01, 0.05)
 MEASURING = LearnerConfig(max_old_loss=1.0)  # a protocol measures what learning costs; it does not undo it
 FEATURE_ONE = 64.0  # int8 features are Q6
@@ -158,6 +156,16 @@ def accepted(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> ND
 
 
 @dataclass(frozen=True)
+class SpeakerClips:
+    """The recordings of a speaker: of each novel word, and of everything else of the same data set."""
+
+    dataset: str
+    speaker: str
+    novel: dict[str, list[Path]]
+    others: list[Path]
+
+
+@dataclass(frozen=True)
 class SpeakerSet:
     """What a speaker said: takes of each novel word, and everything else of the same data set."""
 
@@ -165,6 +173,31 @@ class SpeakerSet:
     speaker: str
     novel: dict[str, list[Frames]]
     others: list[Frames]
+
+
+def speaker_clips(
+    model: Model, clips: Sequence[ClipInfo], novel: set[str], least_takes: int, datasets: Sequence[str]
+) -> Iterator[SpeakerClips]:
+    """Yield the speakers unknown to the base model, with their novel words of more than `least_takes` takes.
+
+    novel: `dataset:word` keys.  A speaker without such a word is left out.
+    """
+    trained = {label.split(":")[0] for label in model.labels}
+    for dataset in datasets:
+        mine = [c for c in clips if c.dataset == dataset and not (dataset in trained and c.split == "train")]
+        for speaker in sorted({c.speaker for c in mine}):
+            takes: dict[str, list[Path]] = {}
+            rest = []
+            for clip in mine:
+                if clip.speaker != speaker:
+                    continue
+                if f"{dataset}:{clip.word}" in novel:
+                    takes.setdefault(clip.word, []).append(clip.path)
+                elif clip.word and not clip.word.startswith("_noise_"):
+                    rest.append(clip.path)
+            takes = {word: takes[word] for word in sorted(takes) if len(takes[word]) > least_takes}
+            if takes:
+                yield SpeakerClips(dataset, speaker, takes, rest)
 
 
 def speaker_sets(
@@ -175,30 +208,10 @@ def speaker_sets(
     least_takes: int,
     datasets: Sequence[str],
 ) -> Iterator[SpeakerSet]:
-    """Yield the speakers unknown to the base model, with their novel words of more than `least_takes` takes.
-
-    novel: `dataset:word` keys.  A speaker without such a word is left out.
-    """
-    trained = {label.split(":")[0] for label in model.labels}
-    for dataset in datasets:
-        mine = [c for c in clips if c.dataset == dataset and not (dataset in trained and c.split == "train")]
-        for speaker in sorted({c.speaker for c in mine}):
-            takes: dict[str, list[ClipInfo]] = {}
-            rest = []
-            for clip in mine:
-                if clip.speaker != speaker:
-                    continue
-                if f"{dataset}:{clip.word}" in novel:
-                    takes.setdefault(clip.word, []).append(clip)
-                elif clip.word and not clip.word.startswith("_noise_"):
-                    rest.append(clip)
-            takes = {word: found for word, found in takes.items() if len(found) > least_takes}
-            if takes:
-                yield SpeakerSet(
-                    dataset, speaker,
-                    {word: [read(c.path) for c in takes[word]] for word in sorted(takes)},
-                    [read(c.path) for c in rest],
-                )  # fmt: skip
+    """Yield what `speaker_clips` finds, read through the device's front end and end pointer."""
+    for one in speaker_clips(model, clips, novel, least_takes, datasets):
+        takes = {word: [read(path) for path in paths] for word, paths in one.novel.items()}
+        yield SpeakerSet(one.dataset, one.speaker, takes, [read(path) for path in one.others])
 
 
 @dataclass(frozen=True)
@@ -267,14 +280,18 @@ def enrol_all(
     device: VoiceDevice, takes: Sequence[list[Frames]], learner: str, config: LearnerConfig
 ) -> tuple[list[int], Counts, float]:
     """Enrol words one after the other, as a user would; returns their rows, what learning cost, its seconds a word."""
+    return _enrol_with(device, takes, LEARNERS[learner](device.learner, device.classifier, config))
+
+
+def _enrol_with(
+    device: VoiceDevice, takes: Sequence[list[Frames]], learner: WordLearner
+) -> tuple[list[int], Counts, float]:
     rows: list[int] = []
     counts = Counts()
     started = time.perf_counter()
     for recordings in takes:
         rows.append(device.learner.enrol(recordings))
-        if learner == "sparse_bptt":
-            report = deque(device.learner.teach(rows[-1], config), maxlen=1).pop()
-            counts += report.counts
+        counts += learner.learn(rows[-1])
     return rows, counts, (time.perf_counter() - started) / max(1, len(rows))
 
 
@@ -305,36 +322,14 @@ def score_draw(
 ) -> Scored:
     """Learn the words of a draw with one learner and score the rest; the device keeps what it learned."""
     device.restore(model)
-    rows, counts, seconds = enrol_all(device, draw.takes, learner, config)
+    way = LEARNERS[learner](device.learner, device.classifier, config)
+    rows, counts, seconds = _enrol_with(device, draw.takes, way)
     truth = np.array([k for k, _ in draw.tests])
-    test_units, _ = embed_all(device, [frames for _, frames in draw.tests])
-    other_units, _ = embed_all(device, others)
     where = np.array(rows, np.int64)
-    if learner == "delta_rule":
-        # the fast weights answer for the words, the base classes reject as they do for prototypes
-        rule = DeltaRule(len(rows), test_units.shape[1])
-        for k, row in enumerate(rows):
-            for unit in device.learner.exemplar_units(row):
-                rule.write(unit, k)
-        scores = rule.read(test_units) - _rivals(device, test_units)
-        other_scores = rule.read(other_units) - _rivals(device, other_units)
-    else:
-        scores, other_scores = _scores(device, test_units, where), _scores(device, other_units, where)
+    scores = way.scores(embed_all(device, [frames for _, frames in draw.tests])[0], where)
+    other_scores = way.scores(embed_all(device, others)[0], where)
     thresholds = np.array(device.learner.thresholds_q14(rows, model.open_set_q14), np.float64)
     return Scored(scores, truth, other_scores, thresholds, counts, seconds)
-
-
-def _scores(device: VoiceDevice, units: Units, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the scores (Q14) of the words at `rows` for each unit embedding, shape [n, words]."""
-    found = [device.classifier.scores(unit.astype(np.int16), rows)[0] for unit in units]
-    return np.array(found, np.float64).reshape(-1, len(rows))
-
-
-def _rivals(device: VoiceDevice, units: Units) -> NDArray[np.float64]:
-    """Return half the best cosine (Q14) of each unit embedding to the base classes, shape [n, 1]."""
-    base = device.classifier.config.base_rows
-    cosines = [device.classifier.cosines(u.astype(np.int16))[:base].max() / 2 for u in units]
-    return np.array(cosines, np.float64).reshape(-1, 1)
 
 
 def bootstrap_interval(

@@ -20,13 +20,14 @@ from edgelearn.audio.endpoint import EndpointConfig, find_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.arena import Arena
-from edgelearn.pretrain.augment import Samples, augment, other_voice
+from edgelearn.pretrain.augment import Samples, augment
 
 SPEECH = ("speech_commands", "arabic_speech_commands", "dspspeech20")
 FRAMES = 80
 WIDER_SHARE = 0.3
 WIDER_FRAMES = 16
 LEAST_CLIPS_TO_JOIN = 40
+JOINED_TAKES = 12
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class FeatureMaker:
         return self._frontend.push(samples)
 
     def utterance(self, samples: NDArray[np.int16], rng: np.random.Generator | None = None) -> NDArray[np.int8]:
-        """Return the frames of the word in a clip; with `rng` its ends are moved and it is in another voice."""
+        """Return the frames of the word in a clip; with `rng` its ends are moved."""
         frames = self.frames(samples)
         start, stop, found = find_utterance(frames, self.endpoint)
         if rng is not None and found:
@@ -77,7 +78,6 @@ class FeatureMaker:
                 stop += int(rng.integers(WIDER_FRAMES))
             start = max(0, start)
             stop = min(len(frames), max(start + 8, stop))
-            return other_voice(frames[start:stop], rng)
         return frames[start:stop]
 
 
@@ -155,7 +155,7 @@ class Corpus:
             jobs += [(0, n, int(word))] * int(np.clip(60 // count[word], 1, 6))
             if rng.random() < 0.5:
                 jobs.append((1, n, len(self.words) + int(word)))
-        jobs += [(2, p, 2 * len(self.words) + p) for p in range(len(self._pairs)) for _ in range(12)]
+        jobs += [(2, p, 2 * len(self.words) + p) for p in range(len(self._pairs)) for _ in range(JOINED_TAKES)]
         rng.shuffle(jobs)
         features = np.zeros((len(jobs), FRAMES, self.make.config.bands), np.int8)
         lengths = np.zeros(len(jobs), np.int64)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from edgelearn.pretrain.recurrence import encode, spread, step_back, step_cell
 
 ACTIVATION_SCALE = 8192.0  # Q13
 
@@ -26,32 +29,25 @@ class DeltaLstmFunction(torch.autograd.Function):
         steps, batch, inputs = x.shape
         hidden = bias.shape[0] // 4
         memory = bias.expand(batch, -1).clone()
-        hat = x.new_zeros(batch, inputs + hidden)
-        now = x.new_zeros(batch, inputs + hidden)
-        cell = x.new_zeros(batch, hidden)
-        theta = torch.cat((x.new_full((inputs,), theta_x), x.new_full((hidden,), theta_h)))
+        hat = np.zeros((batch, inputs + hidden), x.numpy().dtype)
+        theta = (hat.dtype.type(theta_x), hat.dtype.type(theta_h))
         deltas = x.new_empty(steps, batch, inputs + hidden)
         gates = x.new_empty(steps, batch, 4 * hidden)
         cells = x.new_zeros(steps + 1, batch, hidden)
         squashed = x.new_empty(steps, batch, hidden)
-        output = x.new_empty(steps, batch, hidden)
+        output = x.new_zeros(steps, batch, hidden)
         masks = torch.empty(steps, batch, inputs + hidden, dtype=torch.bool)
         for t in range(steps):
-            now[:, :inputs] = x[t]
-            delta = torch.sub(now, hat, out=deltas[t])
-            mask = torch.ge(delta.abs(), theta, out=masks[t])
-            delta.mul_(mask)
-            hat.add_(delta)
-            memory.addmm_(delta, weights)
+            h = output[t - 1] if t else output[0]
+            encode(x[t].numpy(), h.numpy(), hat, *theta, deltas[t].numpy(), masks[t].numpy())
+            memory.addmm_(deltas[t], weights)
             gate = gates[t]
             torch.sigmoid(memory, out=gate)
-            i, f, g, o = gate.split(hidden, dim=1)
-            torch.tanh(memory[:, 2 * hidden : 3 * hidden], out=g)
-            cell = torch.addcmul(f * cell, i, g, out=cells[t + 1])
-            h = torch.mul(o, torch.tanh(cell, out=squashed[t]), out=output[t])
+            torch.tanh(memory[:, 2 * hidden : 3 * hidden], out=gate[:, 2 * hidden : 3 * hidden])
+            step_cell(gate.numpy(), cells[t].numpy(), cells[t + 1].numpy())
+            torch.mul(gate[:, 3 * hidden :], torch.tanh(cells[t + 1], out=squashed[t]), out=output[t])
             if quantised:
-                h.mul_(ACTIVATION_SCALE).round_().div_(ACTIVATION_SCALE)
-            now[:, inputs:] = h
+                output[t].mul_(ACTIVATION_SCALE).round_().div_(ACTIVATION_SCALE)
         ctx.save_for_backward(weights, deltas, gates, cells, squashed, masks)
         return output
 
@@ -68,22 +64,20 @@ class DeltaLstmFunction(torch.autograd.Function):
         c_memory = grad.new_zeros(batch, 4 * hidden)
         c_memories = grad.new_empty(steps, batch, 4 * hidden)
         c_x = grad.new_empty(steps, batch, inputs)
+        c_delta = grad.new_empty(batch, width)
         transposed = weights.t().contiguous()
+        carried = (c_now.numpy(), c_cell.numpy(), c_memory.numpy())
         for t in range(steps - 1, -1, -1):
-            i, f, g, o = gates[t].split(hidden, dim=1)
-            squash = squashed[t]
-            c_h = c_now[:, inputs:] + grad[t]
-            c_cell = torch.addcmul(c_cell, c_h, o * (1 - squash * squash))
-            slopes = gates[t] * (1 - gates[t])
-            c_memory[:, :hidden].addcmul_(c_cell, g * slopes[:, :hidden])
-            c_memory[:, hidden : 2 * hidden].addcmul_(c_cell, cells[t] * slopes[:, hidden : 2 * hidden])
-            c_memory[:, 2 * hidden : 3 * hidden].addcmul_(c_cell, i * (1 - g * g))
-            c_memory[:, 3 * hidden :].addcmul_(c_h, squash * slopes[:, 3 * hidden :])
-            c_memories[t] = c_memory
-            c_cell = c_cell * f
-            c_delta = (c_memory @ transposed).mul_(masks[t])
-            c_now = (c_hat * masks[t]).add_(c_delta)
-            c_hat.mul_(~masks[t]).sub_(c_delta)
+            step_back(
+                gates[t].numpy(),
+                squashed[t].numpy(),
+                cells[t].numpy(),
+                grad[t].numpy(),
+                *carried,
+                c_memories[t].numpy(),
+            )
+            torch.mm(c_memory, transposed, out=c_delta)
+            spread(c_delta.numpy(), masks[t].numpy(), c_hat.numpy(), c_now.numpy())
             c_x[t] = c_now[:, :inputs]
         c_weights = deltas.view(-1, width).t() @ c_memories.view(-1, 4 * hidden)
         return c_x, c_weights, c_memories[0].sum(0), None, None, None
@@ -93,6 +87,22 @@ def on_grid(values: Tensor, step: float, limit: int) -> Tensor:
     """Round to multiples of `step` within +-limit steps; the gradient passes as if nothing had happened."""
     rounded = (values / step).round().clamp(-limit, limit) * step
     return values + (rounded - values).detach()
+
+
+def valid_frames(h: Tensor, lengths: Tensor) -> Tensor:
+    """Return 1 where frame t of h [T, B, H] is one of the first lengths [B], else 0: shape [T, B, 1]."""
+    return (torch.arange(h.shape[0])[:, None] < lengths[None, :]).to(h.dtype)[:, :, None]
+
+
+def pool(h: Tensor, lengths: Tensor) -> Tensor:
+    """Return unit embeddings [B, H]: the sum of h [T, B, H] over the first `lengths` frames."""
+    return torch.nn.functional.normalize((h * valid_frames(h, lengths)).sum(0), dim=1)
+
+
+def movement(h: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean step |h_t - h_(t-1)| of a unit: what moves less is transmitted less often."""
+    valid = valid_frames(h, lengths)
+    return ((h[1:] - h[:-1]).abs() * valid[1:]).sum() / (valid.sum() * h.shape[2])
 
 
 class BaseModel(torch.nn.Module):
@@ -112,13 +122,16 @@ class BaseModel(torch.nn.Module):
         self.theta_h = 0.0
         self.quantised = False
 
-    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return unit embeddings [B, H] of features int8 [B, T, N] (Q6) with `lengths` valid frames each."""
+    def states(self, features: Tensor) -> Tensor:
+        """Return h [T, B, H] over features int8 [B, T, N] (Q6)."""
         x = (features.float() / 64).transpose(0, 1).contiguous()
         weights = on_grid(self.weights, self.step, 127) if self.quantised else self.weights
-        h = DeltaLstmFunction.apply(x, weights, self.bias, self.theta_x, self.theta_h, self.quantised)
-        valid = (torch.arange(x.shape[0])[:, None] < lengths[None, :]).to(x.dtype)
-        return torch.nn.functional.normalize((h * valid[:, :, None]).sum(0), dim=1)
+        h: Tensor = DeltaLstmFunction.apply(x, weights, self.bias, self.theta_x, self.theta_h, self.quantised)
+        return h
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return unit embeddings [B, H] of features int8 [B, T, N] (Q6) with `lengths` valid frames each."""
+        return pool(self.states(features), lengths)
 
     def scores(self, embedding: Tensor) -> Tensor:
         """Return the cosine of each embedding to each class, shape [B, classes]."""

@@ -1,7 +1,7 @@
 """The training run: float epochs first, then epochs with the device's int8 weights and delta thresholds in the loop.
 
 From the end of the float epochs a second, float network goes on with the same epochs: it is what the fixed-point one
-is compared with.
+is compared with, and its teacher.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.pretrain.augment import other_voices
 from edgelearn.pretrain.corpus import Corpus, Epoch
-from edgelearn.pretrain.model import BaseModel
+from edgelearn.pretrain.model import BaseModel, movement, pool
 
 LOGIT_SCALE = 16.0
 WARM_UP_STEPS = 100
 WORDS_WEIGHT = 2.0
+MOVEMENT_WEIGHT = 8.0
+TEACHER_WEIGHT = 8.0
+# the default one loses the soft ends of words in noise
+ENDPOINT = EndpointConfig(onset=200, release=150)
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,15 @@ class Recipe:
     weight_shift: int = 6
     theta_x_q13: int = 2048
     theta_h_q13: int = 820
-    float_epochs: int = 72
-    delta_epochs: int = 32
-    passes: int = 2
+    float_epochs: int = 220
+    delta_epochs: int = 88
+    passes: int = 4
     batch: int = 128
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
     joined_words: int = 300
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
-    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    endpoint: EndpointConfig = ENDPOINT
 
 
 _worker_corpus: Corpus | None = None
@@ -85,26 +91,43 @@ def epochs(data: Path, recipe: Recipe, count: int, workers: int) -> Iterator[Epo
 
 
 def batches_by_length(
-    lengths: NDArray[np.int64], batch: int, rng: np.random.Generator, pool: int = 16
+    lengths: NDArray[np.int64], batch: int, rng: np.random.Generator, batches_a_pool: int = 16
 ) -> list[NDArray[np.int64]]:
-    """Return whole batches in random order, each of utterances of like length: sorted in pools of `pool` batches."""
-    order = rng.permutation(len(lengths))
+    """Return whole batches in random order, each of utterances of like length: sorted in pools of `batches_a_pool`.
+
+    Those that are left over for a whole batch are drawn at random.
+    """
+    order = rng.permutation(len(lengths))[: len(lengths) // batch * batch]
     batches = []
-    for at in range(0, len(order), pool * batch):
-        part = order[at : at + pool * batch]
+    for at in range(0, len(order), batches_a_pool * batch):
+        part = order[at : at + batches_a_pool * batch]
         part = part[np.argsort(lengths[part], kind="stable")]
-        batches += [part[k : k + batch] for k in range(0, len(part) - batch + 1, batch)]
+        batches += [part[k : k + batch] for k in range(0, len(part), batch)]
     return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def in_other_voices(features: Tensor, lengths: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return a batch (int8 Q6 [B, T, bands], lengths [B]) spoken by other voices, as features and lengths."""
+    count, steps, bands = features.shape
+    voices = other_voices(count, bands, rng)
+    spoken = torch.bmm(features.float(), torch.from_numpy(voices.formants)) + torch.from_numpy(voices.slope)
+    most = max(1, int(steps / voices.tempo))
+    at = (torch.arange(most) * voices.tempo).clamp(max=steps - 1)
+    share = at.frac()[None, :, None]
+    spoken = torch.lerp(spoken[:, at.long()], spoken[:, at.ceil().long()], share)
+    return spoken.round().clamp(-128, 127).to(torch.int8), (lengths / voices.tempo).long().clamp(1, most)
 
 
 class Trainer:
     """One network in training, over `total` batches, with a cosine schedule from `rate` to 0.
 
-    words: how many of its classes, the first ones, are words.
+    words: how many of its classes, the first ones, are words; teacher: a network of the same embedding, whose
+    embeddings those of `model` are drawn to.
     """
 
-    def __init__(self, model: BaseModel, words: int, rate: float, total: int) -> None:
+    def __init__(self, model: BaseModel, words: int, rate: float, total: int, teacher: BaseModel | None = None) -> None:
         self.model = model
+        self._teacher = teacher
         self._words = words
         self._rate = rate
         self._total = total
@@ -112,17 +135,22 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
 
     def run(self, epoch: Epoch, batch: int, seed: list[int]) -> tuple[float, float]:
-        """Train on an epoch in a seeded order, some bands masked in half of the batches; return loss and accuracy."""
+        """Train on an epoch in a seeded order, each time in other voices; return loss and accuracy.
+
+        In half of the batches some neighbouring bands are masked.
+        """
         rng = np.random.default_rng(seed)
         features, lengths, labels = (torch.from_numpy(a) for a in (epoch.features, epoch.lengths, epoch.labels))
         losses, hits = [], []
         for members in batches_by_length(epoch.lengths, batch, rng):
             pick = torch.from_numpy(members)
-            x = features[pick, : int(lengths[pick].max())].clone()
+            x, frames = in_other_voices(features[pick, : int(lengths[pick].max())], lengths[pick], rng)
             if rng.random() < 0.5:
                 band = int(rng.integers(x.shape[2] - 3))
                 x[:, :, band : band + int(rng.integers(1, 5))] = 0
-            scores = self.model.scores(self.model.embed(x, lengths[pick]))
+            h = self.model.states(x)
+            embedding = pool(h, frames)
+            scores = self.model.scores(embedding)
             loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * scores, labels[pick])
             # the words are also decided among themselves, without the classes that are there to train the embedding
             spoken = labels[pick] < self._words
@@ -130,12 +158,18 @@ class Trainer:
                 LOGIT_SCALE * scores[spoken][:, : self._words], labels[pick][spoken], reduction="sum"
             )
             loss = loss + WORDS_WEIGHT * among_words / len(pick)
+            if self.model.theta_h > 0:
+                loss = loss + MOVEMENT_WEIGHT * movement(h, frames)
+            if self._teacher is not None:
+                with torch.no_grad():
+                    wanted = self._teacher.embed(x, frames)
+                loss = loss + TEACHER_WEIGHT * (1 - (embedding * wanted).sum(1)).mean()
             self._step(loss)
             losses.append(loss.item())
             hits.append((scores.argmax(1) == labels[pick]).float().mean().item())
         return float(np.mean(losses)), float(np.mean(hits))
 
-    def _step(self, loss: torch.Tensor) -> None:
+    def _step(self, loss: Tensor) -> None:
         share = min(1.0, self._done / self._total)
         rate = self._rate * min(1.0, self._done / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-5
         for group in self._optimizer.param_groups:
@@ -174,13 +208,13 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
         if number == recipe.float_epochs:
             companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, batches * recipe.delta_epochs)
             model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x_q13 / 8192, recipe.theta_h_q13 / 8192
-            trainer = Trainer(model, words, recipe.delta_rate, batches * recipe.delta_epochs)
-        loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
-        line = f"epoch {number + 1}/{total}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %"
+            trainer = Trainer(model, words, recipe.delta_rate, batches * recipe.delta_epochs, companion.model)
+        line = f"epoch {number + 1}/{total}"
         if companion is not None:
             loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])
             line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
-        progress(f"{line}  {time.monotonic() - started:.0f} s")
+        loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
+        progress(f"{line}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {time.monotonic() - started:.0f} s")
     dense = model if companion is None else companion.model
     return Trained(model, dense, time.monotonic() - started)
 

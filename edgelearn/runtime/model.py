@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the vocabulary: its row in the table, its threshold (Q14), its provenance."""
+    """A word of the vocabulary: its row in the table, its threshold (Q14), its provenance.
+
+    rejects: the word of which this one collects the false alarms; it takes what resembles them and is never reported.
+    """
 
     name: str
     row: int
@@ -32,6 +35,7 @@ class Word:
     takes: int = 0
     added: str = ""
     updates: int = 0
+    rejects: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class Model:
         check_word_name(new)
         if any(other.name == new for other in self.words):
             raise UsageError(f"there is a word {new!r} already", "remove it first, or choose another name")
-        words = tuple(replace(w, name=new) if w is word else w for w in self.words)
+        words = tuple(
+            replace(w, name=new) if w is word else replace(w, rejects=new) if w.rejects == old else w
+            for w in self.words
+        )
         return replace(self, words=words, history=(*self.history, f"rename {old} {new}"))
 
     def to_file(self) -> ModelFile:

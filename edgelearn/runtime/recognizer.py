@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
     from edgelearn.engine.network import Network, State
     from edgelearn.learning.classifier import Classifier
+    from edgelearn.runtime.last_utterances import LastUtterances
     from edgelearn.runtime.model import Word
 
 
@@ -47,13 +48,24 @@ class Event:
 class Utterance:
     """A stretch of speech that ended: frames start <= t < stop since the stream began, features int8 Q6 [T, bands].
 
-    heard: the word that it was taken for, "" for none.
+    decided: the frame at whose end it was decided; heard: the word that it was taken for, "" for none; score_q14: the
+    best score that a word had, heard or not.
     """
 
     start: int
     stop: int
+    decided: int
     frames: NDArray[np.int8]
     heard: str
+    score_q14: int
+
+
+class Judgement(NamedTuple):
+    """The best word for an utterance, its score (Q14), and how far that is above the word's own threshold (Q14)."""
+
+    word: Word
+    score_q14: int
+    margin_q14: int
 
 
 class Recognizer:
@@ -77,6 +89,7 @@ class Recognizer:
         self.bias_q14 = 0
         self.refractory_frames = 0
         self.on_utterance: Callable[[Utterance], None] | None = None
+        self.last: LastUtterances | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -147,34 +160,53 @@ class Recognizer:
             self._spoken_counts += self._network.forward(self._state, self._ring[at : at + count], self._pool)
             self._fed += count
 
+    def judge(self, frames: NDArray[np.int8]) -> Judgement | None:
+        """Return what an utterance (int8 Q6, [T, bands]) would be taken for in a stream, None without a vocabulary.
+
+        It needs the state of the network: no utterance may be under way.
+        """
+        self._state.reset()
+        self._stale = False
+        self._pool[:] = 0
+        self._network.forward(self._state, frames, self._pool)
+        return self._judge_pool()
+
     def _decide(self, now: int) -> Event | None:
         self.counts += self._spoken_counts
-        word, score_q14 = self._best_word()
+        best = self._judge_pool()
+        heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
+        at = np.arange(self._start, self._fed) % len(self._ring)
+        name = best.word.name if best is not None and heard else ""
+        score_q14 = best.score_q14 if best is not None else 0
+        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14)
+        if self.last is not None:
+            self.last.add(utterance)
         if self.on_utterance is not None:
-            at = np.arange(self._start, self._fed) % len(self._ring)
-            self.on_utterance(Utterance(self._start, self._fed, self._ring[at], word))
-        if not word or now - self._last_heard.get(word, -(1 << 60)) < self.refractory_frames:
+            self.on_utterance(utterance)
+        if best is None or not heard:
+            return None
+        word = best.word.name
+        if now - self._last_heard.get(word, -(1 << 60)) < self.refractory_frames:
             return None
         self._last_heard[word] = now
         hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz
         return Event(
             word=word,
-            score=score_q14 / 16384,
+            score=best.score_q14 / 16384,
             start_s=round((self._start + self._endpointer.config.pre_frames) * hop_s, 3),
             end_s=round((self._last + 1) * hop_s, 3),
             latency_ms=round((now - self._last) * hop_s * 1000, 1),
             sparsity=round(self._spoken_counts.sparsity, 4),
         )
 
-    def _best_word(self) -> tuple[str, int]:
-        """Return the word of the vocabulary that the utterance is, with its score (Q14), or "" and 0."""
+    def _judge_pool(self) -> Judgement | None:
+        """Return the best word for what is pooled, None without a vocabulary."""
         if not self.words:
-            return "", 0
+            return None
         rows = np.array([word.row for word in self.words], np.int64)
         scores, best = self._classifier.scores(self._classifier.embed(self._pool), rows)
-        if scores[best] < self.words[best].threshold_q14 - self.bias_q14:
-            return "", 0
-        return self.words[best].name, int(scores[best])
+        score = int(scores[best])
+        return Judgement(self.words[best], score, score - self.words[best].threshold_q14)
 
 
 def ring_frames(config: EndpointConfig) -> int:

@@ -9,71 +9,95 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.endpoint import Endpointer, endpoint_bytes
-from edgelearn.audio.frontend import Frontend, frontend_bytes
-from edgelearn.device.arena import Arena, region_bytes
-from edgelearn.device.plan import fit_tape_frames
-from edgelearn.device.sizes import KIB, format_size
-from edgelearn.engine.network import Network, gradients_bytes, network_bytes, state_bytes, tape_bytes, warm_up
-from edgelearn.errors import BudgetExceeded, ModelFileError, UsageError
-from edgelearn.learning.classifier import Classifier, ClassifierConfig, classifier_bytes
+from edgelearn.audio.endpoint import Endpointer
+from edgelearn.audio.frontend import Frontend
+from edgelearn.device.arena import Arena
+from edgelearn.device.plan import Choice, Plan, needed_bytes
+from edgelearn.device.sizes import KIB
+from edgelearn.engine.network import Network, warm_up
+from edgelearn.errors import ModelFileError, TakeRejected, UsageError
+from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
-from edgelearn.learning.rehearsal import rehearsal_bytes as memory_bytes
+from edgelearn.runtime.last_utterances import LAST_BYTES, LastUtterances
+from edgelearn.runtime.layout import (
+    LEAST_TAPE_FRAMES,
+    MOST_TAPE_FRAMES,
+    REHEARSAL_BYTES,
+    TAUGHT_ROWS,
+    device_regions,
+    pool_entries,
+    shape_of,
+)
 from edgelearn.runtime.model import Model, Word, check_word_name
-from edgelearn.runtime.recognizer import Recognizer, listening_bytes, ring_frames
+from edgelearn.runtime.planner import plan_device, sufficient_bytes
+from edgelearn.runtime.recognizer import Recognizer, ring_frames
+
+__all__ = [
+    "DEFAULT_BUDGET_BYTES",
+    "LEAST_TAPE_FRAMES",
+    "MOST_TAPE_FRAMES",
+    "REHEARSAL_BYTES",
+    "SLACK_BYTES",
+    "TAUGHT_ROWS",
+    "VoiceDevice",
+    "device_bytes",
+    "sufficient_budget",
+]
 
 DEFAULT_BUDGET_BYTES = 256 * KIB
-TAUGHT_ROWS = 16
-REHEARSAL_BYTES = 16 * KIB
-# the tape's pool of deltas is sized for this occupancy; what does not fit truncates BPTT and is reported
-POOL_SHARE = 0.45
-LEAST_TAPE_FRAMES = 8
-MOST_TAPE_FRAMES = 64
+# a shipped word was trained on hundreds of recordings: it moves as if it had been taught with this many takes
+SHIPPED_WEIGHT = 20
+CONFUSABLE_Q14 = 9830  # 0.6
 SLACK_BYTES = 64  # more than alignment can cost
 
 
 class VoiceDevice:
     """A model on a device of `budget_bytes`: `recognizer` listens, `teach` learns, `model` is what would be saved.
 
-    Raises BudgetExceeded if listening and learning do not both fit.
+    How it learns within its budget is the planner's choice, or that of a `plan` for the model's shape. Raises
+    BudgetExceeded if listening and learning do not both fit.
     """
 
     def __init__(
-        self, model: Model, budget_bytes: int = DEFAULT_BUDGET_BYTES, rehearsal_bytes: int = REHEARSAL_BYTES
+        self,
+        model: Model,
+        budget_bytes: int = DEFAULT_BUDGET_BYTES,
+        rehearsal_bytes: int | None = None,
+        plan: Plan | None = None,
     ) -> None:
-        self.arena = Arena(budget_bytes)
-        try:
-            self._lay_out(model, rehearsal_bytes)
-        except BudgetExceeded as error:
-            enough = format_size(sufficient_budget(model, rehearsal_bytes))
-            raise BudgetExceeded(
-                error.region, error.asked_bytes, error.free_bytes, budget_bytes,
-                f"this model listens and learns within {enough}: --budget {enough}, or a smaller model",
-            ) from None  # fmt: skip
+        self.plan = plan or plan_device(shape_of(model), budget_bytes, rehearsal_bytes)
+        self.arena = Arena(self.plan.budget_bytes)
+        self._lay_out(model, self.plan)
         self.endpoint = model.endpoint
+        self.confusable: tuple[tuple[str, float], ...] = ()
         self._model = model
         self.restore(model)
 
-    def _lay_out(self, model: Model, rehearsal_bytes: int) -> None:
-        arena = self.arena
+    def _lay_out(self, model: Model, plan: Plan) -> None:
+        """Allocate what the plan says, in the order of `device_regions`."""
+        arena, choice = self.arena, plan.choice
         self.network = Network(model.network, arena)
         self.classifier = Classifier(_classifier_config(model), arena)
         self.frontend = Frontend(model.frontend, arena)
         endpointer = Endpointer(model.endpoint, model.frontend.bands, arena)
         state = self.network.new_state("listening.state")
         self.recognizer = Recognizer(self.frontend, endpointer, self.network, state, self.classifier, arena)
-        self.memory = RehearsalMemory(rehearsal_bytes, model.frontend.bands, model.network.layers[0].theta_x_q13, arena)
+        theta = model.network.layers[0].theta_x_q13
+        self.memory = RehearsalMemory(choice.rehearsal_bytes, model.frontend.bands, theta, arena)
+        self.last = LastUtterances(LAST_BYTES, model.frontend.bands, theta, arena)
+        self.recognizer.last = self.last
         gradients = self.network.new_backward("learning.gradients")
         state = self.network.new_state("learning.state")
-        # what is left becomes the tape, but for the learner's own small buffers
-        free = arena.free_bytes - _learner_bytes(model) - SLACK_BYTES
-        frames = fit_tape_frames(
-            free, lambda n: _tape_bytes(model, n), LEAST_TAPE_FRAMES, MOST_TAPE_FRAMES, arena.budget_bytes
+        every = choice.checkpoint_every
+        weights = self.network.new_weight_gradients("learning.weights") if every else None
+        self.tape = self.network.new_tape(
+            choice.tape_frames, pool_entries(model.network, choice), "tape", checkpoint_every=every
         )
-        self.tape = self.network.new_tape(frames, _pool_entries(model, frames), "tape")
-        longest = ring_frames(model.endpoint)
-        self.learner = Learner(self.network, self.classifier, self.memory, state, self.tape, gradients, longest, arena)
+        self.learner = Learner(
+            self.network, self.classifier, self.memory, state, self.tape, gradients, ring_frames(model.endpoint), arena,
+            weights=weights,
+        )  # fmt: skip
 
     def restore(self, model: Model) -> None:
         """Load a model of the same shapes over what the arena holds."""
@@ -128,21 +152,78 @@ class VoiceDevice:
         Everything is put back as it was if learning is refused (TakeRejected, LearningRejected, BudgetExceeded) or
         abandoned.
         """
-        before = self._model
         self.check_new_word(name)
         self.learner.check_takes(takes, config.agreement_q14)
+        self.confusable = self._sounds_like(takes)
+        yield from self._lesson(Word(name, -1, 0, True), takes, config, f"add {name}")
+
+    def confirm(self, name: str, take: NDArray[np.int8], config: LearnerConfig) -> Iterator[TeachReport]:
+        """Learn a word better from an utterance (int8 Q6, [T, bands]) of it that was missed; yields as `teach` does.
+
+        Raises TakeRejected for an utterance that is unlike the word.
+        """
+        word = self._model.word(name)
+        unit, _ = self.learner.embed(take)
+        cosine = int(self.classifier.cosines(unit)[word.row])
+        if cosine < config.agreement_q14:
+            raise TakeRejected(
+                f"what was heard is unlike {name!r} (cosine {cosine / 16384:.2f})",
+                "say it again and confirm that, or teach another word with `edgelearn add`",
+            )
+        yield from self._lesson(word, [take], config, f"confirm {name}")
+
+    def reject(self, name: str, take: NDArray[np.int8], config: LearnerConfig) -> Iterator[TeachReport]:
+        """Learn that an utterance (int8 Q6, [T, bands]) was not the word it was heard as; yields as `teach` does.
+
+        The false alarms of a word are a class of their own, which takes what resembles them and is never reported.
+        """
+        self._model.word(name)
+        known = [word for word in self._model.words if word.rejects == name]
+        word = known[0] if known else Word(f"(not {name})", -1, 0, True, rejects=name)
+        if not known:
+            self.classifier.check_room()
+        yield from self._lesson(word, [take], config, f"reject {name}")
+
+    def _sounds_like(self, takes: list[NDArray[np.int8]]) -> tuple[tuple[str, float], ...]:
+        """Return the words that takes are close to, the closest first, with the cosine to the mean of the takes."""
+        total = np.zeros(self.network.config.hidden, np.int32)
+        for take in takes:
+            total += self.learner.embed(take)[0]
+        cosines = self.classifier.cosines(self.classifier.embed(total))
+        near = [(w.name, int(cosines[w.row])) for w in self._model.words if not w.rejects]
+        near = sorted((pair for pair in near if pair[1] >= CONFUSABLE_Q14), key=lambda pair: -pair[1])
+        return tuple((name, cosine / 16384) for name, cosine in near)
+
+    def _lesson(
+        self, word: Word, takes: list[NDArray[np.int8]], config: LearnerConfig, change: str
+    ) -> Iterator[TeachReport]:
+        """Learn takes of a word, which is a new one if its row is -1."""
+        before = self._model
+        new = word.row < 0
         done = False
         try:
-            row = self.learner.enrol(takes)
+            if new:
+                row = self.learner.enrol(takes)
+            else:
+                row = word.row
+                self.learner.enrol_more(row, takes, word.takes if word.taught else SHIPPED_WEIGHT)
             report = TeachReport()
             for report in self.learner.teach(row, config):
                 self.recognizer.weights_changed()
                 yield report
-            today = datetime.now(UTC).date().isoformat()
-            threshold = self.learner.threshold_q14(row, before.open_set_q14)
-            word = Word(name, row, threshold, True, len(takes), today, report.updates)
-            history = (*before.history, f"add {name}: {word.takes} takes, {word.updates} updates")
-            self._model = replace(before, words=(*before.words, word), history=history)
+            threshold = self.learner.threshold_q14(row, before.open_set_q14 if word.taught else word.threshold_q14)
+            learned = replace(
+                word,
+                row=row,
+                # a word that was missed is never harder to say afterwards
+                threshold_q14=threshold if new else min(threshold, word.threshold_q14),
+                takes=word.takes + len(takes),
+                added=word.added or datetime.now(UTC).date().isoformat(),
+                updates=word.updates + report.updates,
+            )
+            words = (*before.words, learned) if new else tuple(learned if w is word else w for w in before.words)
+            history = (*before.history, f"{change}: {len(takes)} takes, {report.updates} updates")
+            self._model = replace(before, words=words, history=history)
             self.recognizer.words = self._model.words
             self._model = self.model()
             done = True
@@ -151,55 +232,35 @@ class VoiceDevice:
                 self.restore(before)
 
     def remove(self, name: str) -> None:
-        """Take a word out of the vocabulary; a taught one goes with all kept of it, a base word stays as background."""
+        """Take a word out of the vocabulary; a taught one goes with all kept of it, a base word stays as background.
+
+        What collects a word's false alarms goes with it.
+        """
+        self._model.word(name)
         model = self._model
-        word = model.word(name)
-        words = tuple(w for w in model.words if w is not word)
-        if word.taught:
-            self.classifier.remove_row(word.row)
-            self.memory.remove_row(word.row)
-            words = tuple(replace(w, row=w.row - 1) if w.row > word.row else w for w in words)
-        self._model = replace(model, words=words, history=(*model.history, f"remove {name}"))
-        self.recognizer.words = words
+        for word in sorted(model.words, key=lambda w: w.row, reverse=True):
+            if name not in (word.name, word.rejects):
+                continue
+            words = tuple(w for w in model.words if w.name != word.name)
+            if word.taught:
+                self.classifier.remove_row(word.row)
+                self.memory.remove_row(word.row)
+                words = tuple(replace(w, row=w.row - 1) if w.row > word.row else w for w in words)
+            model = replace(model, words=words)
+        self._model = replace(model, history=(*model.history, f"remove {name}"))
+        self.recognizer.words = model.words
         self._model = self.model()
 
 
 def device_bytes(model: Model, tape_frames: int, rehearsal_bytes: int = REHEARSAL_BYTES) -> int:
-    """Return the arena bytes of a `VoiceDevice`, but for what the alignment of 64-bit numbers adds."""
-    bands, network = model.frontend.bands, model.network
-    return (
-        network_bytes(network)
-        + classifier_bytes(_classifier_config(model))
-        + frontend_bytes(model.frontend)
-        + endpoint_bytes(bands)
-        + listening_bytes(model.endpoint, bands, network.hidden)
-        + memory_bytes(rehearsal_bytes, bands)
-        + gradients_bytes(network)
-        + 2 * state_bytes(network)  # one listens, one learns
-        + _learner_bytes(model)
-        + _tape_bytes(model, tape_frames)
-    )
+    """Return the arena bytes of a `VoiceDevice` whose tape keeps the gates of so many frames."""
+    return needed_bytes(device_regions(shape_of(model), Choice(tape_frames, 0, rehearsal_bytes)))
 
 
-def sufficient_budget(model: Model, rehearsal_bytes: int = REHEARSAL_BYTES) -> int:
+def sufficient_budget(model: Model, rehearsal_bytes: int | None = None) -> int:
     """Return a budget in whole KiB that a model listens and learns within, with its shortest tape."""
-    return -(-(device_bytes(model, LEAST_TAPE_FRAMES, rehearsal_bytes) + 2 * SLACK_BYTES) // KIB) * KIB
+    return sufficient_bytes(shape_of(model), rehearsal_bytes)
 
 
 def _classifier_config(model: Model) -> ClassifierConfig:
     return ClassifierConfig(model.network.hidden, len(model.labels), TAUGHT_ROWS)
-
-
-def _learner_bytes(model: Model) -> int:
-    frames = region_bytes((ring_frames(model.endpoint), model.frontend.bands), np.int8)
-    return frames + 3 * region_bytes(model.network.hidden, np.int32)
-
-
-def _tape_bytes(model: Model, frames: int) -> int:
-    return tape_bytes(model.network, frames, _pool_entries(model, frames))
-
-
-def _pool_entries(model: Model, frames: int) -> int:
-    columns = sum(layer.inputs + layer.hidden for layer in model.network.layers)
-    dense = any(layer.theta_x_q13 == 0 or layer.theta_h_q13 == 0 for layer in model.network.layers)
-    return int(frames * columns * (1.0 if dense else POOL_SHARE))

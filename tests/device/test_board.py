@@ -52,9 +52,7 @@ def test_every_number_has_a_source_and_every_assumption_a_range(name):
 def test_energy_of_a_cycle_follows_from_the_measured_run(name, ms, microjoules, mhz):
     board = load_board(name)
     assert board.clock_hz.value == mhz * 1e6
-    assert board.active_pj_per_cycle.value == pytest.approx(
-        microjoules * 1e6 / (ms * 1e-3 * mhz * 1e6), rel=0.01
-    )
+    assert board.active_pj_per_cycle.value == pytest.approx(microjoules * 1e6 / (ms * 1e-3 * mhz * 1e6), rel=0.01)
 
 
 def test_names_are_forgiving_in_case_and_dashes_only():
@@ -123,9 +121,7 @@ def test_an_installed_package_finds_its_boards(tmp_path):
     for name in ("__init__.py", "errors.py"):
         shutil.copy(package / name, installed / name)
     script = "from edgelearn.device import board; print(board.load_board('reneta').name, board.__file__)"
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["reneta", str(installed / "device" / "board.py")]
 
 
@@ -134,3 +130,59 @@ def test_a_board_of_ones_own(tmp_path):
     path.write_text(text_of())
     assert load_board(path).name == "mine"
     assert load_board(str(path)).cycles == load_board("stm32u575").cycles
+
+
+LEVELS = """
+[[memory]]
+name = "near"
+size_bytes = { value = 100, unit = "byte", verified = true, source = "a test" }
+cycles = { value = 1, unit = "cycle", verified = true, source = "a test" }
+
+[[memory]]
+name = "far"
+size_bytes = { value = 1000, unit = "byte", verified = true, source = "a test" }
+cycles = { value = 2, low = 1, high = 3, unit = "cycle", verified = false, source = "a test" }
+"""
+
+
+def test_memory_levels_are_read_in_order(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text_of() + LEVELS)
+    board = load_board(path)
+    assert [level.name for level in board.memory] == ["near", "far"]
+    assert "memory far.cycles" in board.assumptions
+    assert dict(board.figures())["memory near.size_bytes"].value == 100
+    assert load_board("stm32u575").memory == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("value = 100,", "value = 2000,", "not in order"),
+        ('name = "far"', 'nme = "far"', "unknown key 'nme'"),
+        ('unit = "cycle"', 'unit = "pJ"', "should be 'cycle'"),
+        ('[[memory]]\nname = "far"', 'energy_pj = 3\n[[memory]]\nname = "far"', "unknown key 'energy_pj'"),
+    ],
+)
+def test_a_mistake_in_a_memory_level_is_named(tmp_path, old, new, message):
+    assert old in LEVELS
+    path = tmp_path / "mine.toml"
+    path.write_text(text_of() + LEVELS.replace(old, new, 1))
+    with pytest.raises(UsageError, match=message):
+        load_board(path)
+
+
+def test_levels_must_be_a_list(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("memory = 3\n" + text_of())
+    with pytest.raises(UsageError, match="list of tables"):
+        load_board(path)
+
+
+def test_sleep_and_leakage_are_known_where_they_matter():
+    for name in list_boards():
+        board = load_board(name)
+        assert (board.sleep_w is not None) == name.startswith("stm32"), "a Raspberry Pi does not sleep"
+        assert (board.leakage_w is not None) == (board.energy_pj is not None), "energy a cycle has its leakage in it"
+        if board.sleep_w is not None:
+            assert board.sleep_w.high < board.idle_w.value

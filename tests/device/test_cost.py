@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelearn.device.board import Board, Figure, PerOperation, list_boards, load_board
+from edgelearn.device.board import Board, Figure, MemoryLevel, PerOperation, list_boards, load_board
 from edgelearn.device.cost import PARTS, TERMS, Estimate, cost, mean_power
 from edgelearn.engine.counts import Counts
 
@@ -140,3 +140,29 @@ def test_estimates_print_their_range():
     assert str(Estimate(2.0, 1.0, 3.0)) == "2 (1 to 3)"
     assert str(Estimate(2.0, 2.0, 2.0)) == "2"
     assert str(Estimate(12345.6, 0.01234, 1e7)) == "12,346 (0.0123 to 10,000,000)"
+
+
+def test_weights_cost_what_the_memory_does_that_holds_them():
+    counts = Counts(weight_bytes_read=1000, macs_forward=10)
+    levels = (
+        MemoryLevel("near", exact(100, "byte"), exact(1, "cycle"), None),
+        MemoryLevel("far", exact(1000, "byte"), exact(5, "cycle"), None),
+    )
+    board = replace(toy_board(), memory=levels)
+    assert [board.level_of(n).name for n in (1, 100, 101, 10**9)] == ["near", "near", "far", "far"]
+    assert cost(counts, board, 100).cycles == 1000 * 1 + 10
+    assert cost(counts, board, 101).cycles == 1000 * 5 + 10
+    assert cost(counts, board).cycles == cost(counts, toy_board(), 101).cycles == 1000 * 7 + 10
+    assert toy_board().level_of(1) is None
+
+
+@pytest.mark.parametrize("name", ["raspberry_pi_4", "raspberry_pi_5", "raspberry_pi_zero_2w"])
+def test_the_shipped_weights_are_priced_in_the_second_cache(name):
+    board = load_board(name)
+    level = board.level_of(80 * 1024)
+    assert level.name == "L2 cache"
+    assert level.cycles.value == board.cycles.weight_byte_read.value, "the board's own table is of that level"
+    spent = cost(Counts(weight_bytes_read=10), board, 80 * 1024)
+    assert "memory L2 cache.cycles" in spent.assumptions
+    far = cost(Counts(weight_bytes_read=10), board, 1 << 31)
+    assert far.cycles > spent.cycles

@@ -14,11 +14,18 @@ from hypothesis import strategies as st
 from edgelearn.engine import floating
 from edgelearn.errors import BudgetExceeded, LearningRejected, TakeRejected
 from edgelearn.learning.classifier import HeadStep
-from edgelearn.learning.learner import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14, LearnerConfig, TeachReport, step_rate
+from edgelearn.learning.learner import (
+    ABOVE_BACKGROUND_Q14,
+    BELOW_TAKES_Q14,
+    LearnerConfig,
+    TeachReport,
+    altered,
+    step_rate,
+)
 from tests import reference_head
 from tests.learning.toy import LONGEST, Toy, make_toy, takes_of
 
-CONFIG = LearnerConfig(steps=10, rate_q16=3000, max_old_loss=1.0)
+CONFIG = LearnerConfig(steps=10, rate_q16=3000, sweeps=0, max_old_loss=1.0)
 # losses (nats, Q10) of these ten steps; all arithmetic is in integers, so they are the same everywhere
 GOLDEN = [515, 662, 524, 800, 408, 655, 421, 591, 138, 298]
 
@@ -59,8 +66,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
 def test_teach_stops_after_every_step_and_once_more_at_the_end() -> None:
     toy = make_toy(0)
     row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
-    seen = [len(report.losses) for report in toy.learner.teach(row, CONFIG)]
-    assert seen == [*range(1, 11), 10]
+    config = dataclasses.replace(CONFIG, sweeps=3)
+    seen = [len(report.losses) for report in toy.learner.teach(row, config)]
+    assert seen == [*range(1, 11), 10, 10, 10, 10]
 
 
 def test_without_old_words_every_step_is_on_the_takes() -> None:
@@ -86,6 +94,34 @@ def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() ->
     assert after[row].tolist() == reference_head.quantise_prototype(mean.tolist())[0]
 
 
+def test_what_learning_did_is_put_back_unless_the_word_is_further_from_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for after, gained in ((99, False), (100, False), (101, True)):
+        toy = make_toy(0)
+        row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+        enrolled = toy.snapshot()
+        found = iter([100, after])
+        monkeypatch.setattr(toy.learner, "separation_q14", lambda *_, found=found: next(found))
+        assert teach(toy, row, dataclasses.replace(CONFIG, sweeps=2)).gained == gained
+        assert (toy.snapshot() == enrolled) == (not gained)
+
+
+def test_separation_is_the_mean_of_the_takes_above_the_best_of_the_rest() -> None:
+    toy, report = make_toy(0), TeachReport()
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), 2))
+    own, others = [], []
+    for record in toy.memory.exemplars():
+        frames = toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)).copy()
+        heard = [frames, *altered(frames)] if record.row == row else [frames]
+        for one in heard:
+            scores, _ = toy.classifier.scores(toy.learner.embed(one)[0], np.array([row], np.int64))
+            (own if record.row == row else others).append(int(scores[0]))
+    assert len(own) == 8
+    assert toy.learner.separation_q14(row, report) == sum(own) // 8 - max(others)
+    assert report.counts.frames > 0
+
+
 def test_a_step_is_the_learning_rate_times_the_gradient() -> None:
     """The whole chain of units, against the float twin; rounding to masters and gates is the difference."""
     toy = make_toy(0)
@@ -99,7 +135,7 @@ def test_a_step_is_the_learning_rate_times_the_gradient() -> None:
     grad_h = reference_head.float_gradient(pool, toy.classifier.prototypes().astype(float), row)
     (gradient,) = floating.backward([layer], tapes, grad_h)
     before, rate_q16 = toy.network.masters(0).astype(int), 20000
-    teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, max_old_loss=1.0))
+    teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, sweeps=0, max_old_loss=1.0))
     change = toy.network.masters(0).astype(int) - before
     wanted = -rate_q16 / 65536 * gradient.weights * 2 ** (config.weight_shift + 8)
     assert np.linalg.norm(change - wanted) < 0.05 * np.linalg.norm(wanted)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from edgelearn.device.arena import Arena  # noqa: E402 - torch may be missing
 from edgelearn.engine.network import LayerConfig, Network, NetworkConfig  # noqa: E402
 from edgelearn.pretrain.export import fixed_point  # noqa: E402
-from edgelearn.pretrain.model import BaseModel, DeltaLstmFunction, on_grid  # noqa: E402
+from edgelearn.pretrain.model import BaseModel, DeltaLstmFunction, movement, on_grid  # noqa: E402
 from edgelearn.pretrain.train import arrays  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 
@@ -108,6 +108,14 @@ def test_frames_beyond_the_length_do_not_count() -> None:
     with torch.no_grad():
         short = model.embed(features[:, :12], torch.tensor([12, 12]))
         torch.testing.assert_close(model.embed(features, torch.tensor([12, 12])), short)
+
+
+def test_movement_is_the_mean_step_within_the_utterances() -> None:
+    h = torch.zeros(4, 2, 3)
+    h[:, 0] = torch.tensor([0.0, 1.0, -1.0, 5.0])[:, None]
+    h[:, 1] = torch.tensor([0.0, 0.0, 0.5, 0.5])[:, None]
+    # the first utterance has 3 frames and moves by 1 and 2, the second has 4 and moves by 0.5
+    assert float(movement(h, torch.tensor([3, 4]))) == pytest.approx((1 + 2 + 0.5) / 7)
 
 
 def test_rounding_to_a_grid_lets_the_gradient_pass() -> None:

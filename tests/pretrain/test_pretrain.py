@@ -24,7 +24,7 @@ from edgelearn.pretrain.corpus import FRAMES, Corpus, joinable_pairs, trained_cl
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import pretrain  # noqa: E402
-from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length  # noqa: E402
+from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, in_other_voices  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import make_data, sound  # noqa: E402
@@ -131,9 +131,10 @@ def test_noise_is_laid_in_at_the_ratio_asked_for() -> None:
     word = np.zeros(16000, np.float32)
     word[6400:10400] = 5000 * np.sin(np.arange(4000))
     noise = [np.random.default_rng(2).normal(0, 900, 50000).astype(np.float32)]
-    added = augment.with_noise(word, noise, np.random.default_rng(1), 10.0) - word
     loud = (word[6400:10240] ** 2).mean()  # twelve of fifty blocks, the loudest quarter
-    assert 10 * np.log10(loud / (added**2).mean()) == pytest.approx(10, abs=0.3)
+    for seed in range(6):
+        added = augment.with_noise(word, noise, np.random.default_rng(seed), 10.0) - word
+        assert 10 * np.log10(loud / (added**2).mean()) == pytest.approx(10, abs=0.3)
 
 
 def test_speed_room_and_microphone() -> None:
@@ -148,34 +149,73 @@ def test_speed_room_and_microphone() -> None:
     assert np.abs(augment.through_microphone(hum, np.random.default_rng(1))).mean() < 0.1 * np.abs(hum).mean()
 
 
-def test_another_voice_repeats_from_its_seed_and_stays_near_the_one_it_was(rng: np.random.Generator) -> None:
-    # a smooth spectrum, so that a shift of 1.6 bands is a small change, and far from the ends of int8
-    bands = 40 * np.sin(np.arange(32) / 5 + np.arange(20)[:, None] / 7)
-    frames = np.rint(bands).astype(np.int8)
-    voices = [augment.other_voice(frames, np.random.default_rng(seed)) for seed in range(40)]
-    for seed, voice in enumerate(voices):
-        assert (voice.dtype, voice.shape) == (np.int8, frames.shape)
-        np.testing.assert_array_equal(voice, augment.other_voice(frames, np.random.default_rng(seed)))
-        # the slope is 8 steps a band at most, the tilt 5.5 at the ends
-        assert np.abs(voice.astype(int) - frames).max() <= 1.6 * 8 + 5.5 + 1
-    assert len({voice.tobytes() for voice in voices}) == 40
-    wild = augment.other_voice(np.full((3, 32), 127, np.int8), rng)
-    assert wild.min() >= 127 - 6  # what leaves int8 is clipped, not wrapped
+def test_other_voices_repeat_from_their_seed_and_stay_near_the_ones_they_were() -> None:
+    # a smooth spectrum, so that a shift of 1.8 bands is a small change, and far from the ends of int8
+    frames = np.rint(40 * np.sin(np.arange(32) / 5 + np.arange(20)[:, None] / 7)).astype(np.float32)
+    voices, again = (augment.other_voices(60, 32, np.random.default_rng(3)) for _ in range(2))
+    for mine, theirs in zip(vars(voices).values(), vars(again).values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    spoken = frames @ voices.formants + voices.slope
+    # the slope is 8 steps a band at most, the tilt 5.5 at the ends
+    assert np.abs(spoken - frames).max() <= 1.8 * 8 + 5.5 + 4 + 1
+    assert len({voice.tobytes() for voice in spoken}) == 60
+    np.testing.assert_allclose(voices.formants.sum(axis=1), 1, atol=1e-6)  # a flat spectrum stays flat
 
 
-def test_another_voice_moves_formants_and_tilts_the_spectrum() -> None:
-    frames = np.full((2, 32), -100, np.int8)
-    frames[:, 15:18] = (-50, 0, -50)
-    peaks, tilts = [], []
+def test_other_voices_move_formants_tilt_the_spectrum_and_change_the_tempo() -> None:
+    frame = np.full((1, 32), -100, np.float32)
+    frame[:, 15:18] = (-50, 0, -50)
+    voices = augment.other_voices(300, 32, np.random.default_rng(4))
+    peaks = (np.clip((frame @ voices.formants)[:, 0] + 85, 0, None) * np.arange(32)).sum(axis=1)
+    peaks /= np.clip((frame @ voices.formants)[:, 0] + 85, 0, None).sum(axis=1)
+    assert np.abs(peaks - 16).max() <= 1.9
+    assert peaks.min() < 14.8
+    assert peaks.max() > 17.2
+    tilts = voices.slope[:, 0, -1] - voices.slope[:, 0, 0]
+    assert np.abs(tilts).max() <= 11  # 11 steps: (ln E) / 4 in Q6 makes that 6 dB of power
+    assert tilts.min() < -9
+    assert tilts.max() > 9
+    tempos = [augment.other_voices(1, 32, np.random.default_rng(seed)).tempo for seed in range(100)]
+    assert np.exp(-0.06) <= min(tempos) < 0.96
+    assert 1.04 < max(tempos) <= np.exp(0.06)
+
+
+def test_a_batch_in_other_voices_keeps_its_words_and_its_format() -> None:
+    features = torch.zeros(3, 40, 32, dtype=torch.int8)
+    lengths = torch.tensor([20, 31, 40])
+    for n, length in enumerate(lengths):
+        features[n, length // 2 : length] = 60  # each utterance rises once, half-way
+    tempos = set()
+    for seed in range(30):
+        x, frames = in_other_voices(features, lengths, np.random.default_rng(seed))
+        tempo = augment.other_voices(3, 32, np.random.default_rng(seed)).tempo
+        tempos.add(tempo < 1)
+        assert (x.dtype, x.shape) == (torch.int8, (3, max(1, int(40 / tempo)), 32))
+        assert frames.tolist() == [min(int(n / tempo), x.shape[1]) for n in lengths.tolist()]
+        level = x[:, :, 16].float()
+        for n, length in enumerate(lengths.tolist()):
+            rise = int((level[n, 1 : int(frames[n]) - 1] - level[n, : int(frames[n]) - 2]).argmax()) + 1
+            assert abs(rise - (length // 2) / tempo) <= 1
+    assert tempos == {True, False}
+    loud, _ = in_other_voices(
+        torch.full((8, 10, 32), 127, dtype=torch.int8), torch.full((8,), 10), np.random.default_rng(1)
+    )
+    assert int(loud.min()) >= 127 - 11  # what leaves int8 is clipped, not wrapped
+
+
+def test_noise_is_recorded_white_or_coloured() -> None:
+    hum = [np.sin(np.arange(3000) / 3).astype(np.float32)]
+    kinds = {"hum": 0, "white": 0, "coloured": 0}
     for seed in range(200):
-        voice = augment.other_voice(frames, np.random.default_rng(seed)).astype(float)
-        weight = np.clip(voice[0] + 85, 0, None)
-        peaks.append(float(weight @ np.arange(32) / weight.sum()))
-        tilts.append(voice[0, -1] - voice[0, 0])
-    assert max(abs(peak - 16) for peak in peaks) <= 1.7
-    assert min(peaks) < 15 < 17 < max(peaks)
-    assert max(map(abs, tilts)) <= 11  # 11 steps: (ln E) / 4 in Q6 makes that 6 dB of power
-    assert min(tilts) < -8 < 8 < max(tilts)
+        noise = augment.some_noise(4000, hum, np.random.default_rng(seed))
+        assert (noise.dtype, noise.shape) == (np.float32, (4000,))
+        likeness = float(noise[1:] @ noise[:-1] / (noise @ noise))
+        if np.abs(noise).max() <= 1:
+            kinds["hum"] += 1
+        else:
+            kinds["white" if abs(likeness) < 0.05 else "coloured"] += 1
+    assert 110 < kinds["hum"] < 170
+    assert min(kinds.values()) > 12
 
 
 @pytest.mark.parametrize(("count", "batch", "pool"), [(1000, 32, 4), (1000, 32, 16), (130, 128, 16), (64, 8, 1)])
@@ -185,6 +225,9 @@ def test_batches_are_whole_disjoint_and_of_like_length(count: int, batch: int, p
     members = np.concatenate(batches)
     assert {len(one) for one in batches} == {batch}
     assert len(members) == len(set(members.tolist())) == count // batch * batch
+    if batches:  # what is left out is drawn at random, and not the longest
+        kept = lengths[np.sort(members)].mean()
+        assert abs(kept - lengths.mean()) < 0.5
     again = batches_by_length(lengths, batch, np.random.default_rng(1), pool)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
     other = np.concatenate(batches_by_length(lengths, batch, np.random.default_rng(2), pool))
@@ -243,6 +286,23 @@ def test_training_repeats_bit_for_bit(data: Path) -> None:
         states.append([p.detach().clone() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(states[0], states[1], strict=True))
     assert not torch.equal(states[0][0], states[2][0])
+
+
+def test_a_teacher_draws_the_embeddings_to_its_own(data: Path) -> None:
+    epoch = corpus(data).epoch(0)
+    torch.manual_seed(5)
+    teacher = BaseModel(32, 16, 22, 6)
+    clips, lengths = torch.from_numpy(epoch.features), torch.from_numpy(epoch.lengths)
+    likeness = []
+    for chosen in (None, teacher):
+        torch.manual_seed(1)
+        model = BaseModel(32, 16, 22, 6)
+        trainer = Trainer(model, 11, 3e-3, 1000, chosen)
+        for n in range(12):
+            trainer.run(epoch, 32, [1, n])
+        with torch.no_grad():
+            likeness.append(float((model.embed(clips, lengths) * teacher.embed(clips, lengths)).sum(1).mean()))
+    assert likeness[1] > likeness[0] + 0.1
 
 
 def test_data_that_is_too_little_is_refused_before_training(data: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`edgelearn evaluate`: base accuracy, and learning from a few takes, on recordings of your own."""
+"""`edgelearn evaluate`: what a model hears, learns, keeps and mistakes, measured on recordings of your own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
     from edgelearn.runtime.protocols import FewShot
 
-HELP = "Measure a model: base accuracy on unseen speakers, or few-shot learning of words that it has never heard."
+HELP = (
+    "Measure a model: base accuracy on unseen speakers (base), learning words that it has never heard from a few takes "
+    "(fewshot), misses and false accepts in hours of sound (stream); or train and measure a course of 20 words and "
+    "five steps of three (incremental)."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--draws", type=int, default=3, metavar="N", help="draws of takes for each speaker (default: 3)"
     )
     parser.add_argument(
-        "--dataset", action="append", metavar="NAME", help="fewshot: only this data set (may be repeated)"
+        "--dataset", action="append", metavar="NAME", help="fewshot, stream: only this data set (may be repeated)"
     )
     parser.add_argument(
-        "--novel", metavar="DATASET:WORD,...", help="fewshot: the new words (default: as the manifest says)"
+        "--novel", metavar="DATASET:WORD,...", help="fewshot, stream: the new words (default: as the manifest says)"
     )
     parser.add_argument(
         "--across-speakers", action="store_true",
@@ -49,23 +53,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--condition", default="clean", choices=["clean", "hard"], help="fewshot: hard = band-limited, live room, noise"
     )
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR",
+        help="incremental: folder of its networks; what is not there is trained (PyTorch, half an hour or more)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rehearsal", default="64KiB", metavar="SIZE", help="incremental: bytes of exemplars (default: 64KiB)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="incremental: processes that make features (default: 1)"
+    )
     add_settings(parser, "device.budget", "device.board", "learning.steps")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the protocol and print its results."""
-    if args.protocol in ("incremental", "stream"):
-        raise UsageError(f"`evaluate {args.protocol}` is not there yet in this version", "base and fewshot are")
     if args.draws < 1:
         raise UsageError(f"--draws is {args.draws}", "it must be at least 1")
     if args.seed < 0:
         raise UsageError(f"--seed is {args.seed}", "it must be at least 0")
+    if args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}", "it must be at least 1")
     from edgelearn.audio.datasets import read_manifest
     from edgelearn.cli.appliance import open_appliance
+    from edgelearn.cli.continuous import evaluate_incremental, evaluate_stream
 
     clips = read_manifest(args.data)
+    if args.protocol == "incremental":
+        return evaluate_incremental(args, clips)
     appliance = open_appliance(args)
-    return _base(args, appliance, clips) if args.protocol == "base" else _fewshot(args, appliance, clips)
+    measure = {"base": _base, "fewshot": _fewshot, "stream": evaluate_stream}[args.protocol]
+    return measure(args, appliance, clips)
 
 
 def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo]) -> int:

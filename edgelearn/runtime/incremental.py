@@ -1,0 +1,244 @@
+"""`evaluate incremental`: base words first, then a few new ones at a time, batch 1, with bounded memories of the old.
+
+The experiment of Chen et al., AAAI 2024 (arXiv 2312.09391), on the device: each new word gets a row from all its
+training clips, then every clip is a gradient step of its own, with a rehearsal exemplar of an older word after it.
+What is rehearsed is what a memory of so many bytes holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelearn.engine.counts import Counts
+from edgelearn.errors import UsageError
+from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
+from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.voice import MOST_TAPE_FRAMES, SLACK_BYTES, VoiceDevice, device_bytes
+
+if TYPE_CHECKING:
+    from edgelearn.audio.datasets import ClipInfo
+    from edgelearn.runtime.model import Model
+
+BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
+LEARNERS = ("sparse_bptt", "prototype")
+LONGEST_RECORD = 255
+LEAST_RECORD_BYTES = 256  # of an exemplar; most are two to four times as long
+
+
+def key_of(clip: ClipInfo) -> str:
+    """Return `dataset:word`, which is what a word is: the same text in two data sets is two words."""
+    return f"{clip.dataset}:{clip.word}"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Which words there are from the beginning, and which ones each step adds, as `dataset:word`."""
+
+    base: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All of them, in the order in which they are learned."""
+        return (*self.base, *(word for step in self.steps for word in step))
+
+
+def plan_course(clips: Sequence[ClipInfo], seed: int) -> Course:
+    """Return a course of the words with most training clips, in a seeded order; words kept as novel take no part.
+
+    Raises UsageError if there are too few words.
+    """
+    count = Counter(key_of(c) for c in clips if c.split == "train" and c.word and not c.is_noise and not c.novel)
+    wanted = BASE_WORDS + STEPS * WORDS_A_STEP
+    if len(count) < wanted:
+        raise UsageError(f"the data has training clips of {len(count)} words", f"incremental learns {wanted}")
+    most = sorted(count, key=lambda word: (-count[word], word))[:wanted]
+    order = [str(word) for word in np.random.default_rng(seed).permutation(most)]
+    later = order[BASE_WORDS:]
+    steps = tuple(tuple(later[n : n + WORDS_A_STEP]) for n in range(0, len(later), WORDS_A_STEP))
+    return Course(tuple(sorted(order[:BASE_WORDS])), steps)
+
+
+def without_thresholds(model: Model) -> Model:
+    """Return a model with the same weights and delta thresholds 0: the plain LSTM."""
+    layers = tuple(replace(layer, theta_x_q13=0, theta_h_q13=0) for layer in model.network.layers)
+    return replace(model, network=replace(model.network, layers=layers), rehearsal=np.zeros(0, np.uint8))
+
+
+class Incremental:
+    """The protocol on one data folder: what to learn, and what to test on (all that is not for training)."""
+
+    def __init__(
+        self, clips: Sequence[ClipInfo], course: Course, rehearsal_bytes: int, config: LearnerConfig, seed: int
+    ) -> None:
+        self.course = course
+        self._rehearsal_bytes = rehearsal_bytes
+        self._config = config
+        self._seed = seed
+        wanted = set(course.words)
+        mine = [clip for clip in clips if key_of(clip) in wanted]
+        self._train = {word: [c for c in mine if key_of(c) == word and c.split == "train"] for word in course.words}
+        self._tests = [clip for clip in mine if clip.split != "train"]
+        untested = wanted - {key_of(clip) for clip in self._tests}
+        if untested:
+            raise UsageError(f"no val or test clip of {sorted(untested)[0]!r}", "every word needs clips to test on")
+
+    def joint(self, model: Model) -> list[float]:
+        """Return the accuracy after each step of a model that was trained on all words together.
+
+        Raises UsageError for a model of other words.
+        """
+        _check_words(model, self.course.words)
+        device = self._device(model)
+        units, _ = embed_all(device, self._utterances(model, self._tests))
+        rows = {word: row for row, word in enumerate(model.labels)}
+        return [float(np.mean(self._right(device, units, rows, words))) for words in self._so_far()]
+
+    def run(self, base: Model, learner: str) -> Iterator[dict[str, Any]]:
+        """Learn the course on a model of its base words: yields the result of each step, the base's first.
+
+        learner: sparse_bptt, or prototype for no gradient steps.  Raises UsageError for a model of other words.
+        """
+        _check_words(base, self.course.base)
+        device = self._device(base)
+        rng = np.random.default_rng(self._seed)
+        rows = {word: row for row, word in enumerate(base.labels)}
+        tests = self._utterances(base, self._tests)
+        speakers = [clip.speaker for clip in self._tests]
+        for word in self.course.base:
+            self._remember(device, rows[word], self._utterances(base, self._train[word]), rng)
+        for step, words in enumerate(self._so_far()):
+            counts, updates = Counts(), 0
+            if step:
+                takes = {word: self._utterances(base, self._train[word]) for word in self.course.steps[step - 1]}
+                counts, updates = self._learn(device, takes, rows, learner, rng)
+            units, heard = embed_all(device, tests)
+            right = self._right(device, units, rows, words)
+            known = [speaker for speaker, clip in zip(speakers, self._tests, strict=True) if key_of(clip) in words]
+            yield {
+                "step": step,
+                "classes": len(words),
+                "accuracy": float(np.mean(right)),
+                "accuracy_ci95": _interval(right, known, self._seed),
+                "n": len(right),
+                "rehearsal_bytes": self._rehearsal_bytes,
+                "rehearsal_used_bytes": device.memory.used_bytes,
+                "updates": updates,
+                "sparsity": counts.sparsity,
+                **_work(device, counts, updates),
+                "macs_inference": heard.macs_forward,
+                "macs_inference_dense": heard.macs_dense_forward,
+                "memory_accesses_inference": heard.weight_bytes_read,
+                "memory_accesses_inference_dense": heard.macs_dense_forward,
+                "saturations": counts.saturations,
+            }
+
+    def _learn(
+        self, device: VoiceDevice, takes: dict[str, list[Frames]], rows: dict[str, int], learner: str,
+        rng: np.random.Generator,
+    ) -> tuple[Counts, int]:  # fmt: skip
+        """Learn the words of a step and add their rows; returns what the gradient steps cost, and their number."""
+        fresh = []
+        for word, utterances in takes.items():
+            rows[word] = device.classifier.add_row(_mean_unit(device, utterances))
+            fresh += [(rows[word], frames) for frames in utterances]
+        report, updates = TeachReport(), 0
+        scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
+        if learner == "sparse_bptt":
+            old: list[int] = []
+            for n in rng.permutation(len(fresh)):
+                row, frames = fresh[n]
+                updates += self._step(device, frames, row, rng, report)
+                records = device.memory.exemplars()
+                if not old:
+                    old = [int(k) for k in rng.permutation(len(records))]
+                if old:
+                    record = records[old.pop()]
+                    frames = device.memory.decode(record, scratch)
+                    updates += self._step(device, frames, record.row, rng, report)
+            for word, utterances in takes.items():
+                device.classifier.set_row(rows[word], _mean_unit(device, utterances))
+        for word, utterances in takes.items():
+            self._remember(device, rows[word], utterances, rng)
+        return report.counts, updates
+
+    def _step(
+        self, device: VoiceDevice, frames: Frames, row: int, rng: np.random.Generator, report: TeachReport
+    ) -> int:
+        """Take a gradient step; returns 1 if it changed weights, 0 if the utterance was known too well for that."""
+        before = report.counts.weight_bytes_written
+        device.learner.step(frames, row, int(rng.integers(2**32)), self._config, report)
+        return int(report.counts.weight_bytes_written > before)
+
+    def _remember(self, device: VoiceDevice, row: int, utterances: list[Frames], rng: np.random.Generator) -> None:
+        """Offer a random share of a word's utterances to the memory; it keeps as many as of other words."""
+        share = max(1, self._rehearsal_bytes // LEAST_RECORD_BYTES // len(self.course.base))
+        for n in rng.permutation(len(utterances))[:share]:
+            device.memory.add(row, utterances[n])
+
+    def _device(self, model: Model) -> VoiceDevice:
+        """Return a device with room for the rehearsal memory and the longest tape."""
+        budget = device_bytes(model, MOST_TAPE_FRAMES, self._rehearsal_bytes) + 4 * SLACK_BYTES
+        return VoiceDevice(model, budget, self._rehearsal_bytes)
+
+    def _utterances(self, model: Model, clips: Sequence[ClipInfo]) -> list[Frames]:
+        read = ClipReader(model)
+        return [read(clip.path) for clip in clips]
+
+    def _so_far(self) -> Iterator[set[str]]:
+        """Yield the words known before the first step and after each."""
+        for step in range(len(self.course.steps) + 1):
+            yield set(self.course.base).union(*self.course.steps[:step])
+
+    def _right(self, device: VoiceDevice, units: Units, rows: dict[str, int], words: set[str]) -> NDArray[np.bool_]:
+        """Return which of the test clips of `words` are nearest to their own row, of the rows of these words."""
+        names = sorted(words)
+        where = np.array([rows[word] for word in names])
+        mine = [n for n, clip in enumerate(self._tests) if key_of(clip) in words]
+        found = [names[int(np.argmax(device.classifier.cosines(units[n].astype(np.int16))[where]))] for n in mine]
+        return np.array([word == key_of(self._tests[n]) for word, n in zip(found, mine, strict=True)])
+
+
+def _check_words(model: Model, wanted: Sequence[str]) -> None:
+    if set(model.labels) != set(wanted):
+        missing = sorted(set(wanted) ^ set(model.labels))[0]
+        raise UsageError(f"the model was not trained on the words of this course: {missing!r}", "see --models")
+
+
+def _mean_unit(device: VoiceDevice, utterances: Sequence[Frames]) -> NDArray[np.int64]:
+    units, _ = embed_all(device, utterances)
+    total: NDArray[np.int64] = units.sum(axis=0)
+    return total
+
+
+def _interval(right: NDArray[np.bool_], speakers: Sequence[str], seed: int) -> tuple[float, float]:
+    by_speaker: dict[str, list[bool]] = {}
+    for one, speaker in zip(right, speakers, strict=True):
+        by_speaker.setdefault(speaker, []).append(bool(one))
+    means = [float(np.mean(mine)) for mine in by_speaker.values()]
+    return bootstrap_interval(means, seed, [len(mine) for mine in by_speaker.values()])
+
+
+def _work(device: VoiceDevice, counts: Counts, updates: int) -> dict[str, int]:
+    """Return multiply-accumulates, and bytes of weights read and written, as they were and with every column active."""
+    layers = device.network.config.layers
+    weights = sum(4 * layer.hidden * (layer.inputs + layer.hidden) for layer in layers)
+    biases = sum(16 * layer.hidden for layer in layers)
+    # nothing is passed back to the features, nor to what was before the first frame
+    passed_back = weights - 4 * layers[0].hidden * layers[0].inputs
+    first = updates * sum(4 * layer.hidden * layer.hidden for layer in layers)
+    frames = (counts.macs_dense_training - counts.macs_dense_forward + first) // (passed_back + weights)
+    backward = frames * passed_back - first
+    return {
+        "macs": counts.macs_forward + counts.macs_backward + counts.macs_gradient,
+        "macs_dense": counts.macs_dense_training,
+        "memory_accesses": counts.weight_bytes_read + counts.weight_bytes_written,
+        # forward and backward read a weight once a frame, an update reads and writes both planes of all of them
+        "memory_accesses_dense": counts.macs_dense_forward + backward + updates * 2 * (2 * weights + biases),
+    }

@@ -1,0 +1,109 @@
+"""The gradient on prototypes against float arithmetic, and what a sweep does to the table."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, descend
+from edgelearn.learning.head import EXP2_Q15
+from edgelearn.learning.learner import LearnerConfig, TeachReport, altered
+from tests.learning.toy import Toy, make_toy, takes_of
+
+
+@pytest.mark.parametrize("target", [0, 3, 4])
+def test_the_sums_are_the_gradient_of_the_cross_entropy(target: int, rng: np.random.Generator) -> None:
+    unit = rng.normal(size=16)
+    unit = np.rint(unit / np.linalg.norm(unit) * 2**14).astype(np.int16)
+    cos_q14 = rng.integers(-3000, 9000, 6).astype(np.int32)
+    sums, weight = np.zeros((3, 16), np.int32), WEIGHT_ONE // 3
+    add_row_gradient(unit, cos_q14, 6, target, 3, weight, EXP2_Q15, np.zeros(6, np.int32), sums)
+    shares = np.exp(16 * (cos_q14 - cos_q14.max()) / 2**14)
+    shares /= shares.sum()
+    shares[target] -= 1
+    np.testing.assert_allclose(sums / 2**SUM_BITS, np.outer(shares[3:], unit / 2**14) / 3, atol=2e-4)
+
+
+def test_a_row_goes_down_by_the_rate(rng: np.random.Generator) -> None:
+    row = rng.integers(-127, 128, 16).astype(np.int8)
+    norm = np.linalg.norm(row.astype(float))
+    sums = rng.integers(-(2**25), 2**25, 16).astype(np.int32)
+    out = np.zeros(16, np.int64)
+    descend(row, int(norm * 256), sums, 9830, out)
+    wanted = row / norm - 0.15 * 16 * sums / 2**SUM_BITS
+    np.testing.assert_allclose(out / 2**SUM_BITS, wanted, atol=1e-3)
+
+
+def two_alike() -> Toy:
+    """Two taught words of which the second is a distorted copy of the first."""
+    toy = make_toy(0, capacity=16000)
+    rng = np.random.default_rng(3)
+    first = takes_of(rng, 4)
+    second = [np.clip(take.astype(int) + rng.integers(-40, 41, take.shape[1]), -127, 127) for take in first]
+    toy.learner.enrol(first)
+    toy.learner.enrol([take.astype(np.int8) for take in second])
+    return toy
+
+
+def loss_of(toy: Toy) -> float:
+    """What a sweep goes down: mean cross-entropy of taught words, and of base words and their prototypes."""
+    losses: dict[bool, list[float]] = {True: [], False: []}
+    heard = [(r.row, toy.memory.decode(r, np.zeros((40, 12), np.int8)).copy()) for r in toy.memory.exemplars()]
+    units = [(row, toy.learner.embed(frames)[0]) for row, frames in heard]
+    units += [(row, toy.classifier.embed(toy.classifier.prototypes()[row].astype(np.int32) << 12)) for row in range(3)]
+    for row, unit in units:
+        z = 16 * toy.classifier.cosines(unit) / 2**14
+        losses[row >= 3].append(float(np.log(np.exp(z - z[row]).sum())))
+    return float(np.mean(losses[True]) + np.mean(losses[False])) / 2
+
+
+def test_sweeps_move_taught_words_apart_and_leave_base_words_and_weights() -> None:
+    toy = two_alike()
+    before, weights, loss = toy.classifier.prototypes(), toy.network.params(), loss_of(toy)
+    report = TeachReport()
+    losses = [loss]
+    for _ in range(8):
+        toy.learner.adapt_rows(9830, report)
+        losses.append(loss_of(toy))
+    after = toy.classifier.prototypes()
+    print(losses)
+    assert losses[-1] < 0.9 * loss
+    assert all(b < a for a, b in itertools.pairwise(losses))
+    np.testing.assert_array_equal(after[:3], before[:3])
+    assert all((after[row] != before[row]).any() for row in (3, 4))
+    for key, array in toy.network.params().items():
+        np.testing.assert_array_equal(array, weights[key])
+    assert report.counts.frames == 8 * sum(record.frames for record in toy.memory.exemplars())
+
+
+def test_a_tape_with_room_for_one_row_gives_the_same_table() -> None:
+    whole, short = two_alike(), make_toy(0, tape_frames=1, capacity=16000)
+    for row in (3, 4):
+        record_takes = [
+            whole.memory.decode(r, np.zeros((40, 12), np.int8)).copy() for r in whole.memory.exemplars() if r.row == row
+        ]
+        short.learner.enrol(record_takes)
+        short.classifier.set_row(row, whole.classifier.prototypes()[row])
+    assert short.learner._tape.layers[0].gates.size // 2 // 16 == 2
+    for toy in (whole, short):
+        toy.learner.adapt_rows(9830, TeachReport())
+    np.testing.assert_array_equal(short.classifier.prototypes(), whole.classifier.prototypes())
+
+
+def test_without_exemplars_of_a_word_nothing_is_divided_by_zero() -> None:
+    toy = make_toy(0)
+    before = toy.classifier.prototypes()
+    toy.learner.adapt_rows(LearnerConfig().row_rate_q16, TeachReport())
+    np.testing.assert_array_equal(toy.classifier.prototypes(), before)
+
+
+def test_altered_takes_are_late_quiet_and_covered() -> None:
+    frames = np.arange(-120, 120, 10, dtype=np.int8).reshape(6, 4)
+    late, quiet, covered = altered(frames)
+    np.testing.assert_array_equal(late, frames[2:])
+    np.testing.assert_array_equal(quiet, np.maximum(frames.astype(int) - 8, -128))
+    assert quiet.min() == -128
+    np.testing.assert_array_equal(covered, np.maximum(frames, -40))
+    assert altered(frames[:2])[0].shape == (2, 4)

@@ -1,0 +1,78 @@
+"""The course of words: which, in what order, with what memory; and that learning it is counted and learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgelearn.audio.datasets import ClipInfo, read_manifest
+from edgelearn.errors import UsageError
+from edgelearn.learning.learner import LearnerConfig
+from edgelearn.runtime.incremental import Course, Incremental, key_of, plan_course, without_thresholds
+from edgelearn.runtime.model import Model
+from tests.runtime.folders import TRAIN, course_data, trained
+
+KIB = 1024
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[ClipInfo]:
+    return read_manifest(course_data(tmp_path_factory.mktemp("google")))
+
+
+def test_the_course_takes_the_words_with_most_clips_in_a_seeded_order(clips: list[ClipInfo]) -> None:
+    course = plan_course(clips, 0)
+    assert (len(course.base), [len(step) for step in course.steps]) == (20, [3] * 5)
+    assert set(course.words) == {f"speech_commands:w{n:02}" for n in range(2, 37)}
+    assert plan_course(clips, 0) == course != plan_course(clips, 1)
+    novel = [replace(clip, novel=clip.word in ("w05", "w06", "w07")) for clip in clips]
+    with pytest.raises(UsageError, match="training clips of 34 words"):
+        plan_course(novel, 0)
+
+
+def test_learning_the_course(model: Model, clips: list[ClipInfo]) -> None:
+    course = plan_course(clips, 0)
+    protocol = Incremental(clips, course, 16 * KIB, LearnerConfig(), 0)
+    base = trained(model, clips, course.base)
+    steps = list(protocol.run(base, "sparse_bptt"))
+    assert [(s["step"], s["classes"], s["n"]) for s in steps] == [(n, 20 + 3 * n, 20 + 3 * n) for n in range(6)]
+    assert (steps[0]["updates"], steps[0]["macs"], steps[0]["memory_accesses_dense"]) == (0, 0, 0)
+    for step in steps[1:]:
+        # every clip once, and an old exemplar after each; what is known too well changes nothing
+        assert 3 * TRAIN // 2 < step["updates"] <= 2 * 3 * TRAIN
+        assert 0 < step["macs"] < 0.7 * step["macs_dense"]
+        assert 0 < step["memory_accesses"] < step["memory_accesses_dense"]
+        assert step["rehearsal_used_bytes"] <= step["rehearsal_bytes"] == 16 * KIB
+    assert steps[-1]["accuracy"] > 0.5
+    assert list(protocol.run(base, "sparse_bptt")) == steps
+    frozen = list(protocol.run(base, "prototype"))
+    assert frozen[0] == steps[0]
+    assert {step["updates"] for step in frozen} == {0}
+    together = protocol.joint(trained(model, clips, course.words))
+    assert len(together) == 6
+    assert together[0] == pytest.approx(frozen[0]["accuracy"])
+    assert together[-1] == pytest.approx(frozen[-1]["accuracy"], abs=0.06)  # the same network, the same means
+
+
+def test_without_thresholds_all_work_is_done(model: Model, clips: list[ClipInfo]) -> None:
+    words = sorted({key_of(clip) for clip in clips})[2:]
+    course = Course(tuple(words[:4]), ((words[4],),))
+    protocol = Incremental(clips, course, 4 * KIB, LearnerConfig(), 0)
+    dense = without_thresholds(trained(model, clips, course.base))
+    _, step = protocol.run(dense, "sparse_bptt")
+    assert step["sparsity"] == 0
+    assert step["macs"] == step["macs_dense"]
+    assert step["memory_accesses"] == step["memory_accesses_dense"]
+    assert step["macs_inference"] == step["macs_inference_dense"]
+
+
+def test_models_of_other_words_and_words_without_tests_are_refused(model: Model, clips: list[ClipInfo]) -> None:
+    course = plan_course(clips, 0)
+    protocol = Incremental(clips, course, 4 * KIB, LearnerConfig(), 0)
+    with pytest.raises(UsageError, match="not trained on the words"):
+        next(protocol.run(model, "sparse_bptt"))
+    with pytest.raises(UsageError, match="not trained on the words"):
+        protocol.joint(model)
+    with pytest.raises(UsageError, match="no val or test clip"):
+        Incremental([clip for clip in clips if clip.split == "train"], course, 4 * KIB, LearnerConfig(), 0)
