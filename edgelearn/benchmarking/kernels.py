@@ -10,7 +10,7 @@ from edgelearn.engine.arrays import FRAMES_TAPED, GradientArrays, LayerArrays, T
 from edgelearn.engine.backward import backward_columns, first_hidden_entry
 from edgelearn.engine.fixedpoint import Int8Array, Int16Array, Int32Array, UInt16Array
 from edgelearn.engine.forward import accumulate_columns
-from edgelearn.engine.int32 import Scalar, add32, mul32
+from edgelearn.engine.int32 import Scalar
 from edgelearn.engine.optimizer import accumulate_gradient
 from edgelearn.jit import kernel
 
@@ -57,16 +57,12 @@ def gradient_products(
 
 
 @kernel
-def peak_products(weights: Int8Array, deltas: tuple[np.int32, ...], total: Int32Array, passes: Scalar) -> None:
+def peak_products(
+    weights: Int8Array, columns: UInt16Array, deltas: Int16Array, total: Int32Array, passes: Scalar
+) -> None:
     """The multiply-accumulate of M += W d, int8 * int16 -> int32, on the same eight columns over and over."""
     for _ in range(passes):
-        d0, d1, d2, d3, d4, d5, d6, d7 = deltas
-        for r in range(total.shape[0]):
-            a = add32(mul32(weights[0, r], d0), mul32(weights[1, r], d1))
-            b = add32(mul32(weights[2, r], d2), mul32(weights[3, r], d3))
-            c = add32(mul32(weights[4, r], d4), mul32(weights[5, r], d5))
-            d = add32(mul32(weights[6, r], d6), mul32(weights[7, r], d7))
-            total[r] = add32(total[r], add32(add32(a, b), add32(c, d)))
+        accumulate_columns(weights, columns, deltas, PEAK_COLUMNS, total)
 
 
 class MatrixPart:
@@ -107,10 +103,11 @@ class Peak:
     def __init__(self) -> None:
         rng = np.random.default_rng(3)
         self._weights = rng.integers(-127, 128, (PEAK_COLUMNS, PEAK_ROWS)).astype(np.int8)
-        self._deltas = tuple(np.int32(delta) for delta in rng.integers(-99, 100, PEAK_COLUMNS))
+        self._columns = np.arange(PEAK_COLUMNS, dtype=np.uint16)
+        self._deltas = rng.integers(-99, 100, PEAK_COLUMNS).astype(np.int16)
         self._total = np.zeros(PEAK_ROWS, np.int32)
 
     def __call__(self) -> None:
         """Run them."""
         self._total[:] = 0
-        peak_products(self._weights, self._deltas, self._total, PEAK_PASSES)
+        peak_products(self._weights, self._columns, self._deltas, self._total, PEAK_PASSES)

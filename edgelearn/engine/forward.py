@@ -46,7 +46,14 @@ from edgelearn.engine.fixedpoint import (
     tanh_q15,
 )
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
-from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_eight_columns, add_four_columns, add_two_columns
+from edgelearn.engine.pairs import (
+    BLOCK_ROWS,
+    HAS_PAIRS,
+    add_eight_columns,
+    add_four_columns,
+    add_one_column,
+    add_two_columns,
+)
 from edgelearn.jit import kernel
 
 OK, WRONG_SHAPE, TAPE_NOT_RESET = 0, 1, 2
@@ -131,8 +138,10 @@ def accumulate_columns(
         k += 2
         passes += 1
     if k < used:
+        if HAS_PAIRS:
+            add_one_column(weights_hi, columns, deltas, k, memory)
         c0, d0 = columns[k], deltas[k]
-        for r in range(rows):
+        for r in range(start, rows):
             memory[r] = add32(memory[r], mul32(weights_hi[c0, r], d0))
         passes += 1
     return passes

@@ -50,7 +50,7 @@ from edgelearn.engine.fixedpoint import (
     random_bits,
 )
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
-from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_four_frames, add_two_frames
+from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_four_frames, add_one_frame, add_two_frames
 from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
@@ -124,8 +124,10 @@ def accumulate_gradient(
         k += 2
         passes += 1
     if k < used:
+        if HAS_PAIRS:
+            add_one_frame(cm16, frames, deltas, k, total)
         t0, d0 = frames[k], deltas[k]
-        for r in range(rows):
+        for r in range(start, rows):
             total[r] = add32(total[r], gradient_product(cm16[t0, r], d0))
         passes += 1
     return passes

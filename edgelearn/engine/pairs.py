@@ -71,11 +71,15 @@ if HAS_PAIRS:
             at = builder.add(entry, ir.Constant(_I64, n))
             column = builder.zext(builder.load(builder.gep(columns.data, [at])), _I64)
             starts.append(builder.gep(weights.data, [builder.mul(column, rows)]))
-            delta = builder.load(builder.gep(deltas.data, [at]))
-            if n % 2 == 0:
-                low = builder.zext(delta, _I32)
+            delta = builder.zext(builder.load(builder.gep(deltas.data, [at])), _I32)
+            if n % 2 == 0 and count > 1:
+                low = delta
                 continue
-            pair = builder.or_(low, builder.shl(builder.zext(delta, _I32), ir.Constant(_I32, 16)))
+            if count == 1:  # a pair with itself, of which the other half counts for nothing
+                pair = delta
+                starts.append(starts[0])
+            else:
+                pair = builder.or_(low, builder.shl(delta, ir.Constant(_I32, 16)))
             one = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), pair, ir.Constant(_I32, 0))
             pairs.append(builder.bitcast(_shuffle(builder, one, one, [0] * LANES), _HALVES))
         with cgutils.for_range(builder, builder.udiv(rows, ir.Constant(_I64, BLOCK_ROWS))) as loop:
@@ -148,11 +152,13 @@ if HAS_PAIRS:
             target = builder.bitcast(builder.gep(total.data, [row]), _WORDS.as_pointer())
             places = [builder.gep(target, [ir.Constant(_I32, half)]) for half in range(2)]
             sums = [_load(builder, place, _WORDS) for place in places]
-            for n in range(0, count, 2):
-                first, second = (
-                    builder.call(multiply, (_load(builder, builder.gep(starts[m], [row]), _HALVES), factors[m]))
-                    for m in (n, n + 1)
-                )
+            products = [
+                builder.call(multiply, (_load(builder, builder.gep(start, [row]), _HALVES), factor))
+                for start, factor in zip(starts, factors, strict=True)
+            ]
+            if count == 1:
+                products.append(ir.Constant(_HALVES, [0] * 2 * LANES))
+            for first, second in zip(products[::2], products[1::2], strict=True):
                 for half in range(2):
                     mask = _ZIPPED[half * 2 * LANES : (half + 1) * 2 * LANES]
                     pair = _shuffle(builder, first, second, mask)
@@ -167,9 +173,11 @@ if HAS_PAIRS:
         int64 = numba.types.int64
         return numba.types.int32(weights_hi, int64, cm16, int64, int64), _emit_dot
 
-    add_eight_columns, add_four_columns, add_two_columns = (_four_arrays_and_an_entry(_emit_add, n) for n in (8, 4, 2))
+    add_eight_columns, add_four_columns, add_two_columns, add_one_column = (
+        _four_arrays_and_an_entry(_emit_add, n) for n in (8, 4, 2, 1)
+    )
     """Add weights_hi[column] * delta of so many entries from `entry` on to M, in whole blocks of BLOCK_ROWS rows."""
-    add_four_frames, add_two_frames = (_four_arrays_and_an_entry(_emit_gradient, n) for n in (4, 2))
+    add_four_frames, add_two_frames, add_one_frame = (_four_arrays_and_an_entry(_emit_gradient, n) for n in (4, 2, 1))
     """Add rshift(CM16[frame] * delta, 15) of so many entries to a column's sums, in whole blocks of rows."""
 
 else:
@@ -180,4 +188,5 @@ else:
     def add_eight_columns(matrix: Scalar, places: Scalar, deltas: Scalar, entry: Scalar, sums: Scalar) -> None:
         """Never called."""
 
-    add_four_columns = add_two_columns = add_four_frames = add_two_frames = add_eight_columns
+    add_four_columns = add_two_columns = add_one_column = add_eight_columns
+    add_four_frames = add_two_frames = add_one_frame = add_eight_columns
