@@ -1,5 +1,6 @@
 # make demo        the whole loop on recordings that ship with the project; needs no microphone
 # make test        the tests; make test-slow adds those that take minutes
+# make firmware-test  the C firmware, here and on Cortex-M under QEMU; installs compilers and QEMU where it may
 # make lint        ruff and mypy
 # make docs        write docs/cli.md and the memory map of ARCHITECTURE.md anew from the code
 # EXTRAS=dev,...   what to install beside edgelearn itself (see pyproject.toml)
@@ -9,7 +10,7 @@ EXTRAS ?= dev
 PYTHON ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint docs setup clean
+.PHONY: demo test test-slow firmware-test lint docs setup clean
 
 demo: setup
 	$(BIN)/edgelearn demo
@@ -19,6 +20,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+firmware-test: setup
+	@scripts/firmware_tools.sh
+	$(BIN)/python -m pytest -m "slow or not slow" tests/firmware_sim/firmware tests/firmware_sim/test_journal.py
 
 lint: setup
 	$(BIN)/ruff check .

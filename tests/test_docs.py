@@ -90,7 +90,7 @@ def test_commands_parse(page: str) -> None:
 def test_the_readme_shows_the_commands_that_a_newcomer_needs() -> None:
     shown = {words[0] for words in commands("README.md")}
     assert {"demo", "add", "listen", "words", "remove", "undo", "profile", "evaluate", "pretrain"} <= shown
-    assert len(read("README.md").splitlines()) <= 200
+    assert len(read("README.md").splitlines()) <= 220
 
 
 def test_make_targets_exist() -> None:
@@ -175,7 +175,9 @@ def test_fields_that_come_from_objects_are_described() -> None:
     (function,) = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "added_fields")
     (table,) = (n for n in ast.walk(function) if isinstance(n, ast.Dict))
     keys = {key.value for key in table.keys if isinstance(key, ast.Constant)}
-    assert keys == documented("add", "added") == documented("demo", "added")
+    assert keys == documented("demo", "added")
+    meanwhile = {"frames_due", "frames_heard", "frames_lost", "overruns"}  # of a session that is running
+    assert documented("add", "added") == keys | meanwhile
     tree = ast.parse(read("edgelearn/cli/verbs/info.py"))
     (facts,) = (n.value for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "facts")
     assert isinstance(facts, ast.Dict)

@@ -33,6 +33,8 @@ VERBS = {
     "pretrain": "train a base model on a workstation",
     "export": "the model as C for firmware",
     "bench": "speed of this machine, and against other runtimes",
+    "wyoming": "wake words for Home Assistant",
+    "service": "start with the machine, under systemd",
     "config": "show every setting and where its value comes from",
 }
 

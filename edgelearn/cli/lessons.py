@@ -1,0 +1,113 @@
+"""A lesson from one of the last utterances, for the verbs that teach from what was just heard."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.output import say
+from edgelearn.errors import UsageError
+
+# the rest is imported where it is used, because `edgelearn VERB --help` is quicker without it
+if TYPE_CHECKING:
+    from edgelearn.audio.endpoint import EndpointConfig
+    from edgelearn.cli.appliance import Appliance
+    from edgelearn.learning.learner import TeachReport
+    from edgelearn.runtime.last_utterances import Past
+
+
+def add_lesson(parser: argparse.ArgumentParser) -> None:
+    """Add --last, which has to be typed, and the settings of learning."""
+    parser.add_argument("--last", action="store_true", required=True, help="learn from the last such utterance")
+    add_settings(
+        parser, "device.budget", "device.board", "learning.steps", "learning.max_old_loss_percent", "learning.seed"
+    )
+
+
+def last_of(appliance: Appliance, wanted: Callable[[Past], bool], kind: str) -> Past:
+    """Return the newest utterance beside the model that is `wanted`; raises as `choose_past` does."""
+    from edgelearn.runtime.last_utterances import last_path, load_last
+
+    kept = load_last(last_path(appliance.path), appliance.model)
+    return choose_past(kept, wanted, kind, appliance.model.endpoint)
+
+
+def choose_past(kept: Sequence[Past], wanted: Callable[[Past], bool], kind: str, endpoint: EndpointConfig) -> Past:
+    """Return the newest utterance that is `wanted`; raises UsageError if none is kept, TakeRejected for a bad one."""
+    from edgelearn.learning.takes import check_length
+    from edgelearn.runtime.last_utterances import NONE_HINT
+
+    for past in reversed(kept):
+        if wanted(past):
+            check_length(len(past.frames), endpoint, "what was heard")
+            return past
+    raise UsageError(f"of the last {len(kept)} utterances none was {kind}", NONE_HINT)
+
+
+def past_fields(past: Past) -> dict[str, object]:
+    """Return what the event `added` says of the utterance that was learned from."""
+    return {
+        "heard": past.heard or None,
+        "heard_score": round(past.score, 4),
+        "age_s": round(max(0.0, time.time() - past.at), 1),
+    }
+
+
+def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachReport], as_json: bool) -> None:
+    """Run a lesson about `word` to its end, save the model, print what it took, and forget the utterance."""
+    from edgelearn.cli.events import print_added
+    from edgelearn.runtime.last_utterances import last_path, load_last, save_last
+
+    appliance.device.warm_up()
+    started = time.perf_counter()
+    report = deque(lesson, maxlen=1).pop()
+    seconds = time.perf_counter() - started
+    appliance.save()
+    fields = appliance.added_fields(word, 1, seconds, report) | past_fields(past)
+    print_added(fields, appliance.board.title, as_json, "; `edgelearn undo` takes it back")
+    place = last_path(appliance.path)
+    try:
+        save_last(place, appliance.model, [one for one in load_last(place, appliance.model) if one.at != past.at])
+    except OSError as error:
+        say(f"cannot write {place}: {error.strerror}")
+
+
+class LastKeeper:
+    """Keeps the last utterances of a listening device on disk; that they cannot be kept is told once."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        from edgelearn.runtime.last_utterances import last_path
+        from edgelearn.runtime.model import BASE_MODEL
+
+        self._device = appliance.device
+        self._model = appliance.model
+        # beside the shipped model there is nothing to keep: nothing is taught there
+        self._place = last_path(appliance.path) if appliance.path.resolve() != BASE_MODEL.resolve() else None
+        self._kept = self._device.last.added
+        self.forgotten: set[float] = set()  # when those were heard that were learned from: once is enough
+
+    def used(self, past: Past) -> dict[str, object]:
+        """Forget an utterance that was learned from, and return what the event `added` says of it."""
+        self.forgotten.add(past.at)
+        self._kept = -1
+        self.keep()
+        return past_fields(past)
+
+    def keep(self) -> None:
+        """Write the file if there was an utterance since."""
+        from edgelearn.runtime.last_utterances import save_last
+
+        if self._place is None or self._kept == self._device.last.added:
+            return
+        self._kept = self._device.last.added
+        past = self._device.last.utterances()
+        self.forgotten &= {one.at for one in past}
+        try:
+            save_last(self._place, self._model, [one for one in past if one.at not in self.forgotten])
+        except OSError as error:
+            say(f"cannot keep the last utterances for `confirm` and `reject`: {self._place}: {error.strerror}")
+            self._place = None

@@ -1,0 +1,97 @@
+"""Everything that a firmware build needs, written to one folder: the C sources, and the model as headers for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgelearn.device.sizes import format_size
+from edgelearn.errors import UsageError
+from edgelearn.firmware.golden import golden_header, make_golden
+from edgelearn.firmware.headers import config_header, model_header, tables_header
+from edgelearn.firmware.image import encode_image, shape_digest
+from edgelearn.learning.learner import LearnerConfig
+from edgelearn.runtime.voice import VoiceDevice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgelearn.runtime.model import Model
+
+# firmware_sim lies beside edgelearn, in the repository as in an installed package; it is data here, never imported
+SOURCES = Path(__file__).resolve().parent.parent.parent / "firmware_sim" / "firmware"
+RESERVE_BYTES = 3072  # of the budget, for the stack and for what the firmware keeps outside of its arena
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was planned for the device: bytes of its arena and of the image in flash, frames of its tape; the files."""
+
+    files: tuple[Path, ...]
+    arena_bytes: int
+    image_bytes: int
+    tape_frames: int
+
+
+def firmware_device(model: Model, budget_bytes: int, bias_q14: int = 0, refractory_frames: int = 0) -> VoiceDevice:
+    """Return the device that firmware of this memory budget is: the arena is what stack and statics leave of it.
+
+    Raises BudgetExceeded if the model does not listen and learn in that, UsageError if it would learn with checkpoints,
+    which the firmware does not do.
+    """
+    device = VoiceDevice(model, max(1, budget_bytes - RESERVE_BYTES))
+    if device.tape.checkpoint_every:
+        raise UsageError(
+            f"with a budget of {format_size(budget_bytes)} it would learn with checkpoints, which firmware cannot",
+            "choose a smaller --budget, or one that has room for a whole tape",
+        )
+    device.recognizer.bias_q14 = bias_q14
+    device.recognizer.refractory_frames = refractory_frames
+    return device
+
+
+def export_c(
+    folder: Path, model: Model, make_device: Callable[[], VoiceDevice], recordings: list[NDArray[np.int16]]
+) -> Export:
+    """Write sources, memory map, tables, model and golden vectors for a device to `folder`; each file in one step.
+
+    make_device: a fresh device, as `firmware_device` returns it; recordings: int16 sound of the golden vectors.
+    Raises UsageError if the sources are not installed or the folder cannot be written.
+    """
+    sources = sorted(path for path in SOURCES.glob("*.[ch]")) if SOURCES.is_dir() else []
+    if not sources:
+        raise UsageError(
+            f"the C sources are not at {SOURCES}", "they come with the package firmware_sim: install edgelearn anew"
+        )
+    device = make_device()
+    image = encode_image(model, shape_digest(model, device.classifier.config.taught_rows), model.generation or 0)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
+    texts["edgelearn_config.h"] = config_header(device, model, LearnerConfig().rate_q16)
+    texts["edgelearn_tables.h"] = tables_header(model)
+    texts["edgelearn_model.h"] = model_header(model, image)
+    texts["edgelearn_golden.h"] = golden_header(make_golden(make_device(), recordings))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            _write(folder / name, text)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}", "name a folder that can be written") from None
+    return Export(
+        files=tuple(folder / name for name in texts),
+        arena_bytes=device.arena.used_bytes,
+        image_bytes=len(image),
+        tape_frames=device.tape.capacity_frames,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)

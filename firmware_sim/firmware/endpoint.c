@@ -1,0 +1,59 @@
+/* Where an utterance starts and ends; the twin of edgelearn/audio/endpoint.py. */
+#include "edgelearn.h"
+#include "fixed.h"
+
+enum { RUN, LENGTH, SILENCE, PRIMED, EXCESS, PEAK };
+
+void el_endpoint_reset(void)
+{
+    for (int k = RUN; k <= PEAK; k++) {
+        el_memory.endpoint_state[k] = 0;
+    }
+}
+
+el_code el_endpoint_push(const int8_t *frame)
+{
+    int32_t *floor_q8 = el_memory.endpoint_floor;
+    int64_t *state = el_memory.endpoint_state;
+    int32_t excess = 0;
+    if (!state[PRIMED]) {
+        for (int b = 0; b < EL_BANDS; b++) {
+            floor_q8[b] = frame[b] * 256;
+        }
+        state[PRIMED] = 1;
+    }
+    for (int b = 0; b < EL_BANDS; b++) {
+        int32_t over = frame[b] - (floor_q8[b] >> 8) - EL_MARGIN;
+        excess += over > 0 ? over : 0;
+    }
+    state[EXCESS] = excess;
+    int speaking = state[LENGTH] > 0;
+    int32_t faded = (int32_t)state[PEAK] / EL_FADE;
+    int active = excess >= (speaking ? (faded > EL_RELEASE ? faded : EL_RELEASE) : EL_ONSET_EXCESS);
+    for (int b = 0; b < EL_BANDS; b++) {
+        int32_t error = frame[b] * 256 - floor_q8[b];
+        floor_q8[b] += error >> (error < 0 ? 3 : active || speaking ? 8 : 4);
+    }
+    if (!speaking) {
+        state[RUN] = active ? state[RUN] + 1 : 0;
+        if (state[RUN] < EL_ONSET_FRAMES) {
+            return EL_IDLE;
+        }
+        state[LENGTH] = state[RUN];
+        state[SILENCE] = 0;
+        state[PEAK] = excess;
+        return EL_ONSET;
+    }
+    state[LENGTH]++;
+    state[PEAK] = excess > state[PEAK] ? excess : state[PEAK];
+    state[SILENCE] = active ? 0 : state[SILENCE] + 1;
+    if (state[LENGTH] >= EL_LONGEST) {
+        state[LENGTH] = state[RUN] = state[PRIMED] = 0; /* what never ends is noise: the next frame is the new floor */
+        return EL_TOO_LONG;
+    }
+    if (state[SILENCE] >= EL_HANG_FRAMES) {
+        state[LENGTH] = state[RUN] = 0;
+        return EL_END;
+    }
+    return active ? EL_SPEECH : EL_HANG;
+}

@@ -1,0 +1,160 @@
+/* Prototypes, cosines, scores, softmax and the gradient that enters BPTT; the twin of edgelearn/learning/head.py and
+ * classifier.py, where formats and bounds are proved. */
+#include "edgelearn.h"
+#include "fixed.h"
+#include "edgelearn_tables.h"
+
+static int16_t *const unit = el_memory.classifier_embedding;
+static int32_t *const cosine = el_memory.classifier_cosines;
+static int32_t *const weight = el_memory.classifier_weights;
+static int32_t *const gradient = el_memory.classifier_gradient;
+static int32_t *const norm_q8 = el_memory.classifier_norms;
+
+static int8_t *prototype(int32_t row)
+{
+    return el_memory.classifier_prototypes + row * EL_HIDDEN;
+}
+
+/* Integer square root below 2^62, rounded down. */
+static int64_t isqrt(int64_t rest)
+{
+    int64_t root = 0, bit = INT64_C(1) << 60;
+    while (bit > rest) {
+        bit >>= 2;
+    }
+    for (; bit > 0; bit >>= 2) {
+        if (rest >= root + bit) {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+    }
+    return root;
+}
+
+int32_t el_unit_embedding(const int32_t *pool)
+{
+    int64_t sum = 0, length;
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        sum += (int64_t)pool[j] * pool[j];
+    }
+    length = isqrt(sum);
+    length = length > 1 ? length : 1;
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        unit[j] = (int16_t)el_floor_div((int64_t)pool[j] * 16384 + (length >> 1), length);
+    }
+    return (int32_t)length;
+}
+
+void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b)
+{
+    int64_t peak = 1, sum = 0, norm;
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        int64_t value = (int64_t)a[j] * times_a + (b ? (int64_t)b[j] * times_b : 0);
+        value = value < 0 ? -value : value;
+        peak = value > peak ? value : peak;
+    }
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        int64_t value = (int64_t)a[j] * times_a + (b ? (int64_t)b[j] * times_b : 0);
+        value = el_floor_div(value * 254 + peak, 2 * peak);
+        prototype(row)[j] = (int8_t)value;
+        sum += value * value;
+    }
+    norm = isqrt(sum * 65536);
+    norm_q8[row] = norm > 1 ? (int32_t)norm : 1;
+}
+
+void el_cosines(void)
+{
+    for (int32_t k = 0; k < el_device.rows; k++) {
+        const int8_t *row = prototype(k);
+        int32_t dot = 0;
+        for (int j = 0; j < EL_HIDDEN; j++) {
+            dot += unit[j] * row[j];
+        }
+        cosine[k] = (int32_t)el_floor_div((int64_t)dot * 256, norm_q8[k]);
+    }
+}
+
+int32_t el_nearest(void)
+{
+    int32_t best = 0;
+    for (int32_t k = 1; k < el_device.rows; k++) {
+        best = cosine[k] > cosine[best] ? k : best;
+    }
+    return best;
+}
+
+int32_t el_score(int32_t row)
+{
+    int32_t rival = -32768;
+    for (int32_t k = 0; k < EL_BASE_ROWS; k++) {
+        rival = k != row && cosine[k] > rival ? cosine[k] : rival;
+    }
+    return cosine[row] - (rival >> 1);
+}
+
+int32_t el_best_word(int32_t *score_q14)
+{
+    int32_t best = -1;
+    for (int32_t n = 0; n < el_device.words; n++) {
+        int32_t score = el_score(el_device.word[n].row);
+        if (best < 0 || score > *score_q14) {
+            best = n;
+            *score_q14 = score;
+        }
+    }
+    return best;
+}
+
+/* e^-x, Q10 to Q15, for x >= 0. */
+static int32_t exp_neg_q15(int32_t x_q10)
+{
+    int64_t power_q16 = ((int64_t)x_q10 * 23637) >> 8;
+    int32_t fraction = (int32_t)(power_q16 & 65535), index = fraction >> 10, low = el_exp2_q15[index];
+    if (power_q16 >> 16 > 16) {
+        return 0;
+    }
+    return (low + (((el_exp2_q15[index + 1] - low) * (fraction & 1023) + 512) >> 10)) >> (power_q16 >> 16);
+}
+
+void el_head_step(const int32_t *pool, int32_t target, el_step *step)
+{
+    int64_t total = 0, along = 0, peak = 0;
+    int32_t best, rows = el_device.rows;
+    step->length = el_unit_embedding(pool);
+    el_cosines();
+    best = cosine[el_nearest()];
+    for (int32_t k = 0; k < rows; k++) {
+        weight[k] = exp_neg_q15(best - cosine[k]);
+        total += weight[k];
+    }
+    step->loss_q10 = (((el_log2_q10((uint64_t)total) - (15 << 10)) * 11357) >> 14) + best - cosine[target];
+    for (int32_t k = 0; k < rows; k++) {
+        int64_t share_q15 = (int64_t)weight[k] * 32768 / total - (k == target ? 32768 : 0);
+        weight[k] = (int32_t)el_floor_div(share_q15 * 65536, norm_q8[k]);
+    }
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        gradient[j] = 0;
+    }
+    for (int32_t k = 0; k < rows; k++) {
+        const int8_t *row = prototype(k);
+        for (int j = 0; weight[k] && j < EL_HIDDEN; j++) {
+            gradient[j] += weight[k] * row[j];
+        }
+    }
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        along += (int64_t)gradient[j] * unit[j];
+    }
+    along >>= 14;
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        int64_t across = gradient[j] - ((along * unit[j]) >> 14), magnitude = across < 0 ? -across : across;
+        gradient[j] = (int32_t)across;
+        peak = magnitude > peak ? magnitude : peak;
+    }
+    for (int j = 0; peak && j < EL_HIDDEN; j++) {
+        gradient[j] = (int32_t)el_floor_div((int64_t)gradient[j] * 32768, peak);
+    }
+    step->magnitude_q23 = (int32_t)peak;
+}

@@ -1,0 +1,167 @@
+/* Utterances as delta streams in a bounded block of bytes; the twin of edgelearn/learning/rehearsal.py.
+ *
+ * A record is a header of 4 bytes (row, frames, size with the header in 16 bits, little endian), then for each frame a
+ * bit mask of the bands that were transmitted and their new values.
+ */
+#include "edgelearn.h"
+
+#define HEADER 4
+#define MASK ((EL_BANDS + 7) / 8)
+#define MOST_FRAMES 255
+
+/* Bytes of the record without its header, or -1 if it does not fit `room`. */
+static int32_t encode(
+    const int8_t *frames, int32_t first, int32_t count, int32_t ring, int8_t *hat, uint8_t *out, int32_t room)
+{
+    int32_t at = 0;
+    for (int b = 0; b < EL_BANDS; b++) {
+        hat[b] = 0;
+    }
+    for (int32_t t = first; t < first + count; t++) {
+        const int8_t *frame = frames + t % ring * EL_BANDS;
+        uint8_t *mask = out + at;
+        at += MASK;
+        if (at > room) {
+            return -1;
+        }
+        for (int m = 0; m < MASK; m++) {
+            mask[m] = 0;
+        }
+        for (int b = 0; b < EL_BANDS; b++) {
+            int32_t delta = frame[b] - hat[b];
+            if ((delta < 0 ? -delta : delta) * 128 >= el_layers[0].theta_x) {
+                if (at >= room) {
+                    return -1;
+                }
+                hat[b] = frame[b];
+                mask[b / 8] |= (uint8_t)(1 << b % 8);
+                out[at++] = (uint8_t)frame[b];
+            }
+        }
+    }
+    return at;
+}
+
+int el_records_next(const el_records *records, int32_t offset, el_record *record)
+{
+    const uint8_t *header = records->bytes + offset;
+    if (offset >= *records->used) {
+        return 0;
+    }
+    record->offset = offset;
+    record->row = header[0];
+    record->frames = header[1];
+    record->size = header[2] | header[3] << 8;
+    return 1;
+}
+
+static int32_t count_row(const el_records *records, int32_t row)
+{
+    el_record record;
+    int32_t count = 0;
+    for (int32_t at = 0; el_records_next(records, at, &record); at += record.size) {
+        count += record.row == row;
+    }
+    return count;
+}
+
+/* Drop the oldest record of the best represented word, of the newcomer's own only when all others are down to one; among
+ * equals it is the lowest row. */
+static int drop_one(const el_records *records, int32_t newcomer)
+{
+    el_record record, oldest = {-1, 0, 0, 0};
+    int32_t most = 0, most_spare = 0;
+    for (int32_t at = 0; el_records_next(records, at, &record); at += record.size) {
+        int32_t count = count_row(records, record.row), spare = record.row != newcomer && count > 1;
+        int better = spare != most_spare ? spare > most_spare
+                     : count != most     ? count > most
+                                         : record.row < oldest.row;
+        if (oldest.offset < 0 || better) {
+            oldest = record;
+            most = count;
+            most_spare = spare;
+        }
+    }
+    if (oldest.offset < 0) {
+        return 0;
+    }
+    for (int32_t at = oldest.offset + oldest.size; at < *records->used; at++) {
+        records->bytes[at - oldest.size] = records->bytes[at];
+    }
+    *records->used -= oldest.size;
+    return 1;
+}
+
+el_status el_records_add(
+    const el_records *records, int32_t row, const int8_t *frames, int32_t first, int32_t count, int32_t ring)
+{
+    for (;;) {
+        uint8_t *header = records->bytes + *records->used;
+        int32_t room = records->capacity - *records->used - HEADER, size = -1;
+        count = count < MOST_FRAMES ? count : MOST_FRAMES;
+        if (room >= 0) {
+            size = encode(frames, first, count, ring, records->hat, header + HEADER, room);
+        }
+        if (size >= 0) {
+            size += HEADER;
+            header[0] = (uint8_t)row;
+            header[1] = (uint8_t)count;
+            header[2] = (uint8_t)(size & 255);
+            header[3] = (uint8_t)(size >> 8);
+            *records->used += size;
+            return EL_OK;
+        }
+        if (!drop_one(records, row)) {
+            return EL_FULL;
+        }
+    }
+}
+
+void el_records_decode(const el_records *records, const el_record *record, int8_t *frames)
+{
+    const uint8_t *data = records->bytes + record->offset + HEADER;
+    for (int32_t t = 0; t < record->frames; t++) {
+        const uint8_t *mask = data;
+        int8_t *frame = frames + t * EL_BANDS;
+        data += MASK;
+        for (int b = 0; b < EL_BANDS; b++) {
+            if (mask[b / 8] >> b % 8 & 1) {
+                int32_t value = *data++;
+                frame[b] = (int8_t)(value < 128 ? value : value - 256);
+            } else {
+                frame[b] = t > 0 ? frame[b - EL_BANDS] : 0;
+            }
+        }
+    }
+}
+
+int el_records_whole(const uint8_t *bytes, int32_t size, int32_t rows)
+{
+    int32_t at = 0;
+    while (at < size) {
+        int32_t end, frames;
+        if (size - at < HEADER || bytes[at] >= rows || bytes[at + 1] > EL_RING_FRAMES) {
+            return 0;
+        }
+        frames = bytes[at + 1];
+        end = at + (bytes[at + 2] | bytes[at + 3] << 8);
+        at += HEADER;
+        if (end > size) {
+            return 0;
+        }
+        for (int32_t t = 0; t < frames; t++) {
+            const uint8_t *mask = bytes + at;
+            at += MASK;
+            if (at > end) {
+                return 0;
+            }
+            for (int b = 0; b < EL_BANDS; b++) {
+                at += mask[b / 8] >> b % 8 & 1;
+            }
+        }
+        if (at != end) {
+            return 0;
+        }
+    }
+    return 1;
+}

@@ -1,0 +1,99 @@
+"""A model exported once and built once a machine; what is not installed is skipped with the line that installs it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.frontend import Frontend
+from edgelearn.device.arena import Arena
+from edgelearn.firmware.export import export_c, firmware_device
+from edgelearn.firmware.golden import first_recording, sound
+from edgelearn.learning.takes import take_from_clip
+from edgelearn.runtime.model import BASE_MODEL, Model, load_model
+from edgelearn.runtime.rehearsed import RECORDINGS
+from edgelearn.runtime.voice import VoiceDevice
+from firmware_sim.toolchain import missing_tools
+from tests.firmware_sim.firmware.twin import BenchScript
+
+BUDGET = 256 * 1024
+STEPS = 100
+FAST_RATE_Q16 = 400  # a few times the default, so that every step moves many weights
+
+
+def recordings(role: str) -> list[Path]:
+    with (RECORDINGS / "recordings.csv").open(newline="", encoding="utf-8") as file:
+        return [RECORDINGS / row["file"] for row in csv.DictReader(file) if row["role"] == role]
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return load_model(BASE_MODEL)
+
+
+@pytest.fixture(scope="session")
+def exported(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    clip = first_recording([str(path) for path in recordings("base")])
+    export_c(folder, model, lambda: make_device(model), [clip])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., None]:
+    def check(*tools: str) -> None:
+        line = missing_tools(*tools)
+        if line:
+            pytest.skip(line)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def speech() -> NDArray[np.int16]:
+    """Words that the shipped model knows, laid into a quiet room."""
+    return sound([read_clip(path) for path in recordings("base")[:6]])
+
+
+@pytest.fixture(scope="session")
+def takes(model: Model) -> list[NDArray[np.int8]]:
+    frontend = Frontend(model.frontend, Arena(1 << 16))
+    return [take_from_clip(read_clip(p), frontend, model.endpoint, p.name) for p in recordings("take")[:3]]
+
+
+@pytest.fixture(scope="session")
+def lesson(model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]) -> BenchScript:
+    """Hear words, learn one in 100 steps, hear the words again: everything that a device does."""
+    twin = BenchScript(make_device(model))
+    twin.hear(speech)
+    twin.state()
+    twin.enrol(takes)
+    rng = np.random.default_rng(1)
+    count = len(twin.device.memory.exemplars())
+    for number in range(STEPS):
+        record = count - 1 - number // 2 % len(takes) if number % 2 else int(rng.integers(count))
+        twin.learn(record, int(rng.integers(2**32)), FAST_RATE_Q16 if number % 3 else None)
+        if number % 25 == 24:
+            twin.follow()
+            twin.state()
+    twin.add_word("computer")
+    twin.image(7)
+    twin.hear(speech)
+    twin.state()
+    return twin
+
+
+def make_device(model: Model) -> VoiceDevice:
+    return firmware_device(model, BUDGET)
+
+
+def with_thresholds(model: Model, theta_x_q13: int, theta_h_q13: int) -> Model:
+    layers = tuple(replace(n, theta_x_q13=theta_x_q13, theta_h_q13=theta_h_q13) for n in model.network.layers)
+    return replace(model, network=replace(model.network, layers=layers))

@@ -1,0 +1,286 @@
+"""The firmware on this machine: the same integers as the Python engine, with and without sanitizers."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgelearn.audio.endpoint import EndpointConfig
+from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.engine.network import LayerConfig, NetworkConfig
+from edgelearn.errors import EdgelearnError
+from edgelearn.firmware.export import export_c
+from edgelearn.firmware.headers import identifier
+from edgelearn.firmware.image import HEADER, encode_image, planes, shape_digest
+from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.model import Model, Word
+from edgelearn.runtime.voice import VoiceDevice
+from firmware_sim.toolchain import CORES, build_core, build_host, command, missing_tools, run_host
+from tests.firmware_sim.firmware.conftest import STEPS, make_device
+from tests.firmware_sim.firmware.twin import BenchScript
+
+SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SCRATCH = ("scratch", "update", "gradient", "cosines", "weights", "embedding", "hat", "spectrum", "log")
+(OK, TOO_SHORT, NOT_A_MODEL, OTHER_VERSION, OTHER_NETWORK, WRONG_SIZE, DAMAGED, BAD_NUMBER, FULL) = range(9)
+
+
+class Record(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("offset", "size", "row", "frames")]
+
+
+class Step(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("loss_q10", "magnitude_q23", "length", "left_out")]
+
+
+@pytest.fixture(scope="module")
+def library(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    need("gcc")
+    out = tmp_path_factory.mktemp("library") / "firmware.so"
+    loaded = ctypes.CDLL(str(build_host(exported, out, "-O2", "-pedantic", "-Wconversion", "-Werror", bench=False)))
+    loaded.el_image_bytes.restype = ctypes.c_size_t
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def sanitized(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("gcc")
+    return build_host(exported, tmp_path_factory.mktemp("sanitized") / "bench", *SANITIZERS)
+
+
+def image_of(model: Model, device: VoiceDevice) -> bytes:
+    return encode_image(model, shape_digest(model, device.classifier.config.taught_rows), 3)
+
+
+def region(library: ctypes.CDLL, device: VoiceDevice, name: str) -> tuple[NDArray, NDArray]:
+    """The same bytes of the arena in C and in Python."""
+    found = next(r for r in device.arena.regions if r.name == name)
+    memory = (ctypes.c_char * device.arena.used_bytes).in_dll(library, "el_memory")
+    span = slice(found.offset, found.offset + found.size_bytes)
+    return np.frombuffer(memory, np.uint8)[span], device.arena._block[span]
+
+
+def test_a_learning_step_leaves_the_same_memory(library: ctypes.CDLL, model: Model) -> None:
+    device = make_device(model)
+    image = image_of(model, device)
+    assert library.el_load(image, len(image)) == OK
+    config, step = LearnerConfig(), Step()
+    for number in range(3):
+        record = device.memory.exemplars()[number]
+        report = TeachReport()
+        device.learner.step(device.memory.decode(record, device.learner._frames), record.row, number, config, report)
+        library.el_learn(ctypes.byref(Record(*record)), number, config.rate_q16, ctypes.byref(step))
+        assert step.loss_q10 == round(report.losses[0] * 1024)
+        assert step.left_out == report.truncated_frames
+        compared = 0
+        for found in device.arena.regions:
+            if found.size_bytes and not any(part in SCRATCH for part in found.name.split(".")[1:]):
+                mine, theirs = region(library, device, found.name)
+                assert np.array_equal(mine, theirs), found.name
+                compared += found.size_bytes
+        assert compared > 0.9 * device.arena.used_bytes
+    assert device.network.params()["layer0.weights_lo"].tobytes() != model.params["layer0.weights_lo"].tobytes()
+
+
+def test_the_memory_map_is_that_of_the_plan(exported: Path, model: Model) -> None:
+    """The offsets themselves are checked by the compiler."""
+    header = (exported / "edgelearn_config.h").read_text(encoding="utf-8")
+    device = make_device(model)
+    named = [found for found in device.arena.regions if found.size_bytes]
+    assert len(named) > 40
+    for found in named:
+        assert f"offsetof(el_arena, {identifier(found.name)}) == {found.offset} ? 1 : -1" in header
+    assert f"#define EL_ARENA_BYTES {device.arena.used_bytes}\n" in header
+
+
+def test_what_is_saved_is_loaded(library: ctypes.CDLL, model: Model) -> None:
+    device = make_device(model)
+    image = image_of(model, device)
+    assert library.el_load(image, len(image)) == OK
+    assert library.el_image_bytes() == len(image)
+    pieces: list[bytes] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    library.el_save(3, kind(lambda _, data, count: pieces.append(ctypes.string_at(data, count))), None)
+    assert b"".join(pieces) == image
+    assert all(np.array_equal(array, model.params[key]) for key, array in planes(image, model).items())
+
+
+def damaged(image: bytes, at: int, value: int, seal: bool = True) -> bytes:
+    """An image with one number of its header changed; seal: with a checksum that fits."""
+    changed = bytearray(image)
+    changed[at : at + 4] = value.to_bytes(4, "little")
+    if seal:
+        changed[12:16] = zlib.crc32(bytes(changed[16:])).to_bytes(4, "little")
+    return bytes(changed)
+
+
+def test_an_image_is_not_trusted(library: ctypes.CDLL, model: Model) -> None:
+    device = make_device(model)
+    image = image_of(model, device)
+    assert library.el_load(image, len(image)) == OK
+    before = region(library, device, "network.layer0.weights_hi")[0].copy()
+    word_at = len(image) - len(model.rehearsal) - 8 * len(model.words)
+    bad = [
+        (image[:20], TOO_SHORT),
+        (b"", TOO_SHORT),
+        (damaged(image, 0, 1), NOT_A_MODEL),
+        (damaged(image, 4, 2), OTHER_VERSION),
+        (damaged(image, 20, 5), OTHER_NETWORK),
+        (damaged(image, 24, 2**31), FULL),
+        (damaged(image, 24, 1), FULL),
+        (damaged(image, 28, 2**32 - 1), FULL),
+        (damaged(image, 32, 2**32 - 1), FULL),
+        (damaged(image, 32, 0), WRONG_SIZE),
+        (damaged(image, 8, 2**32 - 1), WRONG_SIZE),
+        (image[:-1], WRONG_SIZE),
+        (damaged(image, 12, 0, seal=False), DAMAGED),
+        (damaged(image, HEADER.size, 0x80808080), BAD_NUMBER),
+        (damaged(image, word_at, 0x7FFF), BAD_NUMBER),
+        (damaged(image, len(image) - len(model.rehearsal), 0xFFFFFFFF), BAD_NUMBER),
+    ]
+    for data, status in bad:
+        assert library.el_load(data, len(data)) == status
+    assert np.array_equal(region(library, device, "network.layer0.weights_hi")[0], before)
+
+
+def test_words_losses_and_weights_under_sanitizers(sanitized: Path, lesson: BenchScript) -> None:
+    said = run_host(sanitized, bytes(lesson.script)).splitlines()
+    assert said == lesson.expected
+    assert sum(line.startswith("loss") for line in said) == STEPS
+    assert sum(line.startswith("word") for line in said) >= 4
+
+
+def test_the_golden_vectors_are_those_of_the_firmware(sanitized: Path) -> None:
+    assert run_host(sanitized, command("g")) == "selftest 0\n"
+
+
+def test_random_sound_under_sanitizers(sanitized: Path, model: Model) -> None:
+    """Extremes, silence, bursts: what no microphone gives, and the same features and words as in Python."""
+    rng = np.random.default_rng(5)
+    twin = BenchScript(make_device(model))
+    for number in range(12):
+        level = rng.choice([0, 1, 300, 8000, 32767])
+        piece = rng.integers(-level - 1, level, int(rng.integers(1, 9000)), endpoint=True)
+        if number % 4 == 3:
+            piece = np.where(rng.random(len(piece)) < 0.5, -32768, 32767)
+        twin.hear(piece.astype(np.int16))
+    twin.state()
+    assert run_host(sanitized, bytes(twin.script)).splitlines() == twin.expected
+
+
+def test_fuzzed_images_under_sanitizers(
+    exported: Path, need: Callable[..., None], model: Model, tmp_path: Path
+) -> None:
+    """Random bytes changed in header, sizes and records, sealed again so that the checksum hides nothing."""
+    need("gcc")
+    harness = tmp_path / "load.c"
+    harness.write_text(
+        '#include "edgelearn.h"\n#include <stdio.h>\n#include <stdlib.h>\n'
+        "static uint32_t word(FILE *f) { uint8_t b[4]; return fread(b, 1, 4, f) == 4 ? b[0] | (uint32_t)b[1] << 8 |"
+        " (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24 : 0; }\n"
+        'int main(int n, char **v) {\n    FILE *f = fopen(v[n - 1], "rb");\n    uint32_t size, edits;\n'
+        "    uint8_t *image;\n    size = word(f);\n    image = malloc(size);\n"
+        "    if (fread(image, 1, size, f) != size) return 2;\n"
+        "    while ((edits = word(f)) != 0) {\n        uint32_t length = word(f);\n"
+        "        uint8_t *copy = malloc(length);\n"
+        "        for (uint32_t k = 0; k < length; k++) copy[k] = image[k];\n"
+        "        while (edits--) { uint32_t at = word(f), to = word(f); if (at < length) copy[at] = (uint8_t)to; }\n"
+        "        if (length >= 16) { uint32_t crc = el_crc32(0, copy + 16, length - 16);\n"
+        "            for (int k = 0; k < 4; k++) copy[12 + k] = (uint8_t)(crc >> 8 * k); }\n"
+        '        printf("%d\\n", el_load(copy, length));\n'
+        "        if (*el_rehearsal.used > 0) { el_record r; el_step s; el_records_next(&el_rehearsal, 0, &r);"
+        " el_learn(&r, 1, 60, &s); }\n        free(copy);\n    }\n    free(image);\n    return 0;\n}\n"
+    )
+    program = tmp_path / "load"
+    files = [str(path) for path in exported.glob("*.c") if path.name != "selftest.c"]
+    subprocess.run(["gcc", "-std=c99", *SANITIZERS, "-I", exported, *files, harness, "-o", program], check=True)
+    image = image_of(model, make_device(model))
+    rng = np.random.default_rng(11)
+    tail = len(image) - len(model.rehearsal) - 8 * len(model.words)
+    data = bytearray(len(image).to_bytes(4, "little") + image)
+    cases = 60
+    for _ in range(cases):
+        edits = int(rng.integers(1, 5))
+        length = len(image) if rng.random() < 0.8 else int(rng.integers(0, len(image)))
+        data += edits.to_bytes(4, "little") + length.to_bytes(4, "little")
+        for _ in range(edits):
+            low, high = [(4, 36), (tail, len(image)), (36, len(image))][int(rng.integers(3))]
+            data += int(rng.integers(low, high)).to_bytes(4, "little") + int(rng.integers(256)).to_bytes(4, "little")
+    (tmp_path / "cases").write_bytes(data + bytes(4))
+    done = subprocess.run([program, tmp_path / "cases"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    statuses = [int(line) for line in done.stdout.split()]
+    assert len(statuses) == cases
+    assert len(set(statuses)) >= 4
+
+
+@pytest.mark.parametrize("theta_h_q13", [0, 400])
+def test_a_model_of_other_shapes(
+    need: Callable[..., None], model: Model, speech: NDArray[np.int16], tmp_path: Path, theta_h_q13: int
+) -> None:
+    """Two layers of different formats, frames half as long, other bands, dense and sparse."""
+    need("gcc")
+    other = foreign_model(model, theta_h_q13)
+    export_c(tmp_path / "exported", other, lambda: make_device(other), [speech])
+    program = build_host(tmp_path / "exported", tmp_path / "bench", *SANITIZERS)
+    twin, rng = BenchScript(make_device(other)), np.random.default_rng(3)
+    twin.hear(speech)
+    twin.enrol([rng.integers(-90, 90, (n, other.frontend.bands)).astype(np.int8) for n in (20, 70, 9)])
+    for number in range(12):
+        twin.learn(number % 3, number, (60, 3000)[number % 2])
+    twin.follow()
+    twin.add_word("other")
+    twin.image(2)
+    twin.hear(speech)
+    twin.state()
+    assert run_host(program, command("g")) == "selftest 0\n"
+    assert run_host(program, bytes(twin.script)).splitlines() == twin.expected
+    assert any(line.startswith("word") for line in twin.expected)
+
+
+def foreign_model(model: Model, theta_h_q13: int) -> Model:
+    layers = (LayerConfig(16, 24, 5, 300, theta_h_q13), LayerConfig(24, 32, 7, 0, theta_h_q13))
+    rng, params = np.random.default_rng(9), {}
+    for k, layer in enumerate(layers):
+        shape = (layer.inputs + layer.hidden, 4 * layer.hidden)
+        params[f"layer{k}.weights_hi"] = rng.integers(-60, 61, shape).astype(np.int8)
+        params[f"layer{k}.weights_lo"] = rng.integers(-128, 128, shape).astype(np.int8)
+        params[f"layer{k}.bias"] = rng.integers(-(10**6), 10**6, shape[1]).astype(np.int32)
+    return replace(
+        model,
+        frontend=FrontendConfig(frame=256, hop=160, bands=16, gain_q20=9000),
+        endpoint=EndpointConfig(longest=60, hang_frames=20, margin=5, onset=100, release=60),
+        network=NetworkConfig(layers),
+        labels=("x:a", "x:b", "x:c"),
+        words=(Word("a", 0, -3000), Word("b", 2, -16384, rejects="a"), Word("c", 1, -16384)),
+        params=params,
+        prototypes=rng.integers(-127, 128, (3, 32)).astype(np.int8),
+        rehearsal=np.zeros(0, np.uint8),
+    )
+
+
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert missing_tools("gcc") == "sudo apt install gcc libc6-dev"
+    assert missing_tools("gcc", "qemu-system-arm") == "sudo apt install gcc-arm-none-eabi qemu-system-arm"
+    with pytest.raises(EdgelearnError, match=r"arm-none-eabi-gcc is not installed\n  sudo apt install gcc-arm"):
+        build_core(tmp_path, CORES[0], tmp_path / "firmware.elf")
+
+
+def test_a_broken_program_is_an_error_with_what_the_compiler_says(
+    exported: Path, need: Callable[..., None], tmp_path: Path
+) -> None:
+    need("gcc")
+    (tmp_path / "broken.c").write_text("int x = ;\n")
+    with pytest.raises(EdgelearnError, match="gcc failed"):
+        build_host(tmp_path, tmp_path / "out", bench=False)
+    assert run_host(build_host(exported, tmp_path / "bench", "-O0"), command("s", 999, 0, 0)) == "no such record\n"

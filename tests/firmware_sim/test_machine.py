@@ -1,0 +1,285 @@
+"""The simulated machine: the engine's own events and integers, exact sums, no deadline missed, power cuts survived."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgelearn.device.board import list_boards, load_board
+from edgelearn.device.cost import cost
+from edgelearn.engine.counts import Counts
+from edgelearn.errors import BudgetExceeded
+from edgelearn.firmware.export import firmware_device
+from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.model import BASE_MODEL, Model, load_model
+from edgelearn.runtime.recognizer import Event
+from edgelearn.runtime.rehearsed import RECORDINGS
+from edgelearn.runtime.session import Session
+from edgelearn.runtime.voice import VoiceDevice
+from firmware_sim.__main__ import main
+from firmware_sim.machine_loop import Machine, MachineConfig, Returns
+from firmware_sim.machine_meter import AJ_PER_J, AJ_PER_UJ, NS_PER_S, STATES, Meter, Price
+from firmware_sim.machine_probe import Probe
+from firmware_sim.machine_report import sentence, verdict
+from firmware_sim.scenario import SAMPLE_RATE_HZ, Deed, Scenario, Sound
+
+ROOT = Path(__file__).resolve().parents[2]
+TAKES = tuple(RECORDINGS / f"computer_flite-slt_take{n}.wav" for n in (1, 2, 3))
+AGAIN, LEFT, DOWN = (next(RECORDINGS.glob(f"{name}*.wav")) for name in ("computer_flite-slt_take5", "left_", "down_"))
+QUICK = LearnerConfig(steps=6, sweeps=1, max_old_loss=1.0)
+TEACH = Deed(1.0, "teach", "computer", TAKES)
+HEARD = (TEACH, Deed(6.0, "say", files=(DOWN,)), Deed(10.0, "say", files=(AGAIN, LEFT)))
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(BASE_MODEL)
+
+
+def machine_of(
+    model: Model, *deeds: Deed, seconds: float, board: str = "stm32u575", returns: Returns = "piece",
+    slice_us: float = 1000.0, worst: bool = False,
+) -> Machine:  # fmt: skip
+    scenario = Scenario(seconds, deeds, seed=4)
+    config = MachineConfig(returns=returns, slice_us=slice_us, worst=worst)
+    machine = Machine(model, load_board(board), scenario, Sound(scenario), QUICK, config)
+    machine.run()
+    return machine
+
+
+@pytest.fixture(scope="module")
+def run(model: Model) -> Machine:
+    """A word taught, others heard while it is learned and after: twelve and a half seconds."""
+    return machine_of(model, *HEARD, seconds=12.5)
+
+
+def bits(device: VoiceDevice) -> list[bytes]:
+    now = device.model()
+    return [array.tobytes() for array in (*now.params.values(), now.prototypes, now.rehearsal)]
+
+
+def words(machine: Machine) -> list[str]:
+    return [one.text for one in machine.tally.log if one.what == "word"]
+
+
+def times(machine: Machine, what: str) -> list[float]:
+    return [one.at_s for one in machine.tally.log if one.what == what]
+
+
+def session_of(model: Model, seconds: float, hop: int) -> tuple[VoiceDevice, list[Event]]:
+    """The same sound and the same device without a machine: one lesson's steps after each block."""
+    scenario = Scenario(seconds, HEARD, seed=4)
+    device = firmware_device(model, 256 * 1024 - 4 * hop)
+    session, sound, events = Session(device, QUICK, steps_per_block=1), Sound(scenario), []
+    for half in range(round(seconds * SAMPLE_RATE_HZ) // hop):
+        if half * hop == round(TEACH.at_s * SAMPLE_RATE_HZ):
+            session.ask_for("computer", len(TAKES))
+        events += [one for one in session.push(sound.next(hop)) if isinstance(one, Event)]
+    return device, events
+
+
+def test_it_hears_and_learns_the_integers_that_a_session_does(model: Model, run: Machine) -> None:
+    device, events = session_of(model, 12.5, run.hop)
+    assert [one.event for one in run.tally.log if one.event is not None] == events
+    assert [event.word for event in events] == ["down", "computer", "left"]
+    assert bits(run.device) == bits(device)
+    assert run.device.plan == device.plan
+    assert run.device.arena.high_water_bytes == device.arena.high_water_bytes
+
+
+@pytest.mark.parametrize("board", ["stm32h7a3", "raspberry_pi_4"])
+def test_on_any_board_the_lesson_is_the_same(model: Model, run: Machine, board: str) -> None:
+    other = machine_of(model, *HEARD, seconds=12.5, board=board)
+    assert words(other) == words(run)
+    assert bits(other.device) == bits(run.device)
+    assert times(other, "taught") < times(run, "taught")
+
+
+def test_the_same_script_is_the_same_run(model: Model, run: Machine) -> None:
+    again = machine_of(model, *HEARD, seconds=12.5)
+    assert again.tally == run.tally
+    assert (again.meter.ns, again.meter.aj, again.meter.timeline_aj) == (
+        run.meter.ns, run.meter.aj, run.meter.timeline_aj
+    )  # fmt: skip
+
+
+def test_time_and_energy_add_up_to_the_last_unit(run: Machine) -> None:
+    meter = run.meter
+    assert sum(meter.ns.values()) == meter.now_ns
+    assert 0 <= meter.now_ns - 12_500 * MS < 2 * MS  # a slice that was under way at the end is done
+    assert {state: sum(cells) for state, cells in meter.timeline_aj.items()} == meter.aj
+    last = meter.now_ns - (len(meter.watts()) - 1) * meter.step_ns
+    joules = sum(meter.watts()[:-1]) * meter.step_ns / NS_PER_S + meter.watts()[-1] * last / NS_PER_S
+    assert joules == pytest.approx(meter.total_aj / AJ_PER_J, rel=1e-12)
+    board = run.board
+    assert board.idle_w is not None
+    assert meter.aj["idle"] == meter.ns["idle"] * round(board.idle_w.value * NS_PER_S)
+    for state, counts in run.tally.counts.items():
+        spent = cost(counts, board)  # all of it at once, priced by the cost model itself
+        assert meter.ns[state] == pytest.approx(spent.seconds * NS_PER_S, rel=1e-4)
+        assert meter.aj[state] == pytest.approx(spent.joules * AJ_PER_J, rel=1e-4)
+    assert meter.ns["flash"] == pytest.approx(1000 * run.store.flash.busy_us, rel=1e-12)
+    drawn_aj = meter.ns["flash"] * round(board.idle_w.value * NS_PER_S)
+    assert meter.aj["flash"] == pytest.approx(run.store.flash.energy_uj * AJ_PER_UJ + drawn_aj, rel=1e-12)
+
+
+def test_it_misses_nothing_where_learning_returns_after_each_piece(run: Machine) -> None:
+    tally = run.tally
+    assert (tally.missed, tally.lost) == (0, 0)
+    assert tally.frames == 12_500 // 20 - 2  # the first half is no whole frame, the last is full when the run is over
+    assert tally.worst_response_ns <= tally.longest_slice_ns + tally.frontend_ns
+    assert tally.longest_slice_ns <= max(MS + tally.longest_piece_ns, 1500_000)  # or the erasing of a page
+    assert tally.commits == 1
+    assert run.store.recover()[0].word("computer").takes == 3
+
+
+@pytest.mark.parametrize("board", list_boards())
+def test_no_board_misses_a_deadline_even_with_its_worst_figures(model: Model, board: str) -> None:
+    machine = machine_of(model, TEACH, seconds=6.5, board=board, worst=True)
+    assert (machine.tally.missed, machine.tally.lost) == (0, 0)
+    assert machine.tally.counts["learning"].macs_gradient > 0
+
+
+def test_without_slices_it_misses_deadlines_and_says_what_would_do(model: Model) -> None:
+    whole = machine_of(model, TEACH, seconds=6.5, returns="step")
+    calls = machine_of(model, TEACH, seconds=6.5, returns="call")
+    assert whole.tally.lost > calls.tally.lost > 0
+    found = verdict(whole)
+    assert found["worst_late_ms"] == pytest.approx(found["worst_response_ms"] - 20)
+    assert found["slice_that_does_ms"] == pytest.approx(20 - found["frontend_ms"])
+    assert f"slices of up to {found['slice_that_does_ms']:.3g} ms would do" in sentence(found)
+    just = machine_of(model, TEACH, seconds=6.5, slice_us=1000 * found["slice_that_does_ms"])
+    assert just.tally.missed == 0
+    assert just.tally.longest_slice_ns > 15 * MS
+
+
+def step_counts(device: VoiceDevice) -> Counts:
+    """What one gradient step counts."""
+    record, report = device.memory.exemplars()[1], TeachReport()
+    frames = device.memory.decode(record, np.empty((255, device.frontend.config.bands), np.int8))
+    device.learner.step(frames, record.row, 5, LearnerConfig(), report)
+    return report.counts
+
+
+def test_the_pieces_of_the_calls_sum_to_their_counts(model: Model) -> None:
+    plain, watched = (firmware_device(model, 256 * 1024) for _ in range(2))
+    probe = Probe(watched)
+    wanted, found = step_counts(plain), step_counts(watched)
+    assert found == wanted
+    pieces = probe.take_learned()
+    for name in ("forward", "backward", "update"):
+        assert any(piece.call == name for piece in pieces)
+    engine = [piece.counts for piece in pieces if piece.call in ("forward", "backward", "update")]
+    assert sum(engine, Counts()) == wanted
+    assert bits(plain) == bits(watched)
+    assert [piece.writes for piece in pieces] == [piece.call == "update" for piece in pieces]
+    assert min(min(vars(piece.counts).values()) for piece in pieces) >= 0
+
+
+def test_a_price_is_that_of_the_cost_model(rng: np.random.Generator) -> None:
+    for name in list_boards():
+        board = load_board(name)
+        numbers = {field: int(rng.integers(1, 10**6)) for field in vars(Counts())}
+        counts = Counts(**numbers)
+        spent = cost(counts, board, 81920)
+        assert Price(board, 81920)(counts) == (
+            pytest.approx(spent.seconds * NS_PER_S), pytest.approx(spent.joules * AJ_PER_J)
+        )  # fmt: skip
+        assert Price(board, 81920, worst=True)(counts)[0] == pytest.approx(spent.seconds_range.high * NS_PER_S)
+
+
+def test_a_meter_loses_nothing_between_its_steps() -> None:
+    meter = Meter(load_board("raspberry_pi_4"), 1.0, 7)  # idle power comes on top there
+    for state, ns, aj in (("listening", 5, 11), ("idle", 40, 0), ("learning", 3, 10**9 + 7), ("off", 9, 0)):
+        meter.spend(state, ns, aj)
+    assert meter.ns == dict.fromkeys(STATES, 0) | {"listening": 5, "idle": 40, "learning": 3, "off": 9}
+    assert meter.aj["listening"] == 11 + 5 * 3 * 10**9
+    assert meter.aj["learning"] == 10**9 + 7 + 3 * 3 * 10**9
+    assert meter.aj["off"] == 0
+    assert {state: sum(cells) for state, cells in meter.timeline_aj.items()} == meter.aj
+    assert meter.timeline_aj["idle"][1] == 7 * 3 * 10**9
+
+
+def test_a_power_cut_leaves_the_old_model_or_the_new_one(model: Model, run: Machine) -> None:
+    (taught,), (saved,) = times(run, "taught"), times(run, "saved")
+    middle = (taught + saved) / 2
+    for at_s, commits in ((taught - 0.001, 0), (middle, 0), (middle + 0.00003, 0), (saved + 0.001, 1)):
+        machine = machine_of(
+            model, TEACH, Deed(6.0, "say", files=(DOWN,)), Deed(at_s, "power_cut", off_s=0.3),
+            Deed(10.0, "say", files=(AGAIN, LEFT)), seconds=12.5,
+        )  # fmt: skip
+        assert machine.tally.commits == commits
+        assert machine.tally.power_cuts == 1
+        assert machine.meter.ns["off"] == 300 * MS
+        assert machine.meter.aj["off"] == 0
+        heard = [one.text for one in machine.tally.log if one.what == "word" and one.at_s > 10]
+        assert heard == ["computer", "left"] if commits else heard == ["left"]
+        assert ("computer" in [word.name for word in machine.device.model().words]) == bool(commits)
+
+
+def test_what_does_not_fit_the_board_is_refused(model: Model, tmp_path: Path) -> None:
+    scenario = Scenario(1.0)
+
+    def build(board: str, budget_bytes: int) -> None:
+        Machine(model, load_board(board), scenario, Sound(scenario), QUICK, MachineConfig(budget_bytes))
+
+    with pytest.raises(BudgetExceeded, match="SRAM"):
+        build("stm32u385", 257 * 1024)
+    text = (ROOT / "configs" / "boards" / "stm32u385.toml").read_text(encoding="utf-8")
+    small = tmp_path / "small.toml"
+    small.write_text(text.replace("value = 1048576,", "value = 400000,"), encoding="utf-8")
+    with pytest.raises(BudgetExceeded, match="flash"):
+        build(str(small), 256 * 1024)
+
+
+def test_the_memory_of_the_board_is_accounted_for(run: Machine) -> None:
+    assert sum(run.sram.values()) == run.board.ram_bytes.value
+    assert run.sram["arena"] + run.sram["DMA double buffer"] + run.sram["stack and statics (reserved)"] <= 256 * 1024
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    script = tmp_path / "script.toml"
+    script.write_text(f'seconds = 3\n[[event]]\nat_s = 1\ndo = "say"\nfiles = ["{LEFT}"]\n')
+    picture = tmp_path / "power.svg"
+    assert main(["run", "--script", str(script), "--board", "stm32u385", "--json", "--plot", str(picture)]) == 0
+    assert "</svg>" in picture.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["word"] for line in lines if line["event"] == "word"] == ["left"]
+    states = {line["state"]: line for line in lines if line["event"] == "state"}
+    assert set(states) == set(STATES)
+    summary = lines[-1]
+    assert (summary["event"], summary["deadlines_missed"], summary["board"]) == ("summary", 0, "stm32u385")
+    assert sum(state["joules"] for state in states.values()) == pytest.approx(summary["joules"], rel=1e-12)
+    power = [line for line in lines if line["event"] == "power"]
+    assert len(power) == 150
+    assert sum(line["watts"] for line in power) * 0.02 == pytest.approx(summary["joules"], rel=1e-9)
+    assert main(["run", "--audio", str(LEFT), "--worst"]) == 0
+    assert "0 deadlines missed" in capsys.readouterr().out
+    page = (ROOT / "docs" / "machine.md").read_text(encoding="utf-8")
+    for name in {name for line in lines for name in line} - {"v", "event"}:
+        assert f"{name}" in page, name
+
+
+def test_what_the_command_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["run"]) == 2
+    assert main(["run", "--seconds", "1", "--slice-us", "-1"]) == 2
+    assert main(["run", "--seconds", "1", "--steps", "0"]) == 2
+    assert main(["run", "--seconds", "1", "--board", "abacus"]) == 2
+    assert main(["run", "--seconds", "1", "--budget", "9KiB"]) == 5
+    assert main(["run", "--seconds", "1", "--plot", str(tmp_path / "a.html")]) == 2
+    assert main(["run", "--script", "nowhere.toml"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_script_that_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    script = ROOT / "configs" / "scripts" / "teach_and_power_failure.toml"
+    assert main(["run", "--board", "stm32h7a3", "--script", str(script), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["word"] for line in lines if line["event"] == "taught"] == ["computer"]
+    assert [line["word"] for line in lines if line["event"] == "word"][-2:] == ["computer", "zero"]
