@@ -51,18 +51,30 @@ EXIT_CODES = {
 
 EXITS = {
     "demo": "0 if every word was heard, nothing else was, and the new word was learned; 1 if not; 2, 4, 5.",
-    "listen": "0 at the end of the sound or after Ctrl-C; 2 for a file that is no sound; 3, 4, 5.",
+    "listen": (
+        "0 at the end of the sound or after Ctrl-C; 2 for a file that is no sound, or if another `listen` is running "
+        "with this model; 3, 4, 5."
+    ),
     "add": "1 if a take or the update was refused (nothing is changed then); 2 for a name that is taken; 3, 4, 5.",
+    "confirm": (
+        "0; 1 if the utterance is no take of the word or the update was refused (nothing is changed then); 2 if there is "
+        "no such word or no such utterance; 4, 5."
+    ),
+    "reject": "0; 1 if the update was refused (nothing is changed then); 2 if nothing was heard as a word; 4, 5.",
     "words": "0, 4.",
     "rename": "0; 2 if there is no such word or the new name is taken; 4.",
     "remove": "0; 2 if there is no such word; 4, 5.",
     "undo": "0; 4 if there is nothing to go back to.",
     "info": "0, 4.",
-    "devices": "0, also if there is none; 3 if PortAudio is missing.",
-    "profile": "0; 2 for an unknown board; 4, 5.",
+    "devices": "0, also if there is none; 3 if PortAudio is missing, or there is no microphone to test.",
+    "doctor": "0 if no check has failed, 1 if one has.",
+    "profile": "0; 1 without matplotlib; 2 for an unknown board, battery or kind of picture; 4, 5.",
     "evaluate": "0; 2 for data or words that are not there; 4, 5.",
     "pretrain": "0; 1 without PyTorch; 2 for data that lacks the vocabulary; 4 if the model cannot be written.",
+    "export": "0; 2 for a folder that cannot be written or a budget whose plan firmware cannot follow; 4, 5.",
     "bench": "0; 2 for a peer that is not known or a time out of range; 4.",
+    "wyoming": "0 after Ctrl-C; 1 if the address is taken or its package is missing; 2 for no address; 4, 5.",
+    "service": "0; 1 without root or systemd, or if the service does not start; 2 for a user that is not there.",
     "config": "0; 2 for a setting that is unknown or out of range.",
 }
 
@@ -91,6 +103,31 @@ ADDED = {
     "budget_bytes": "the budget",
     "old_words_before": "share of the old words' exemplars that were recognised before learning",
     "old_words_after": "the same, after",
+    "confusable": "words that it sounds like, the closest first: [{word, score}], score the cosine to its takes",
+}
+LAST = {
+    "heard": "what the utterance was heard as, null for no word",
+    "heard_score": "the best score that a word had then",
+    "age_s": "seconds since then",
+}
+MEANWHILE = {
+    "frames_due": "in a running session: feature frames in the sound that came while it was learned",
+    "frames_heard": "in a running session: how many of them were heard",
+    "frames_lost": "in a running session: the difference",
+    "overruns": "in a running session: how often sound could not be kept meanwhile",
+}
+UNDONE = {
+    "words": "the vocabulary now",
+    "last_change": "the newest change that is in the model now, null for the shipped model",
+}
+REMOVED = {"word": "the word that was forgotten"}
+RENAMED = {"word": "the old name", "new_name": "the new one"}
+MICROPHONE = {
+    "state": "lost, back, dead (digital silence), clipped or quiet (far too quiet)",
+    "device": "name of the microphone",
+    "message": "the same for people",
+    "advice": "what to do, if there is something",
+    "away_s": "back: how long it was lost",
 }
 EVENTS: dict[tuple[str, str], dict[str, str]] = {
     ("demo", "word"): WORD,
@@ -115,15 +152,25 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
     ("listen", "word"): WORD,
     ("listen", "end"): {
         "frames": "feature frames",
-        "overruns": "gaps in the sound",
+        "overruns": "how often sound came and could not be kept",
+        "gaps": "how often sound is missing: overruns and reopens",
+        "reopens": "how often the microphone was lost and came back",
         "realtime_factor": "computing time over the length of the sound",
         "energy_mj": "estimate of all the computing",
         "seconds": "length of the sound",
         "sparsity": "share of deltas that were skipped, over all utterances",
         "board": "the board of the estimate",
     },
+    ("listen", "microphone"): MICROPHONE,
+    ("listen", "added"): ADDED | LAST | MEANWHILE | {"word": "the word that another command taught"},
+    ("listen", "undone"): UNDONE,
+    ("listen", "removed"): REMOVED,
+    ("listen", "renamed"): RENAMED,
+    ("add", "microphone"): MICROPHONE,
     ("add", "word"): WORD,
-    ("add", "added"): ADDED,
+    ("add", "added"): ADDED | MEANWHILE,
+    ("confirm", "added"): ADDED | LAST | MEANWHILE | {"word": "the word that was confirmed", "takes": "1"},
+    ("reject", "added"): ADDED | LAST | MEANWHILE | {"word": "the word that was not said", "takes": "1"},
     ("words", "vocabulary"): {
         "word": "its name",
         "row": "its row in the table of prototypes",
@@ -133,13 +180,11 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "takes": "recordings it was taught with",
         "added": "the day it was taught",
         "updates": "gradient steps it took",
+        "rejects": "the word whose false alarms this one takes to itself, empty for a word that is reported",
     },
-    ("rename", "renamed"): {"word": "the old name", "new_name": "the new one"},
-    ("remove", "removed"): {"word": "the word that was forgotten"},
-    ("undo", "undone"): {
-        "words": "the vocabulary now",
-        "last_change": "the newest change that is in the model now, null for the shipped model",
-    },
+    ("rename", "renamed"): RENAMED,
+    ("remove", "removed"): REMOVED,
+    ("undo", "undone"): UNDONE,
     ("info", "info"): {
         "file": "path of the model",
         "file_bytes": "its size",
@@ -165,12 +210,29 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "rate_hz": "its own rate",
         "default": "whether it is used without --device",
     },
+    ("devices", "level"): {
+        "index, name": "the microphone",
+        "rate_hz": "the rate it was opened at",
+        "seconds": "of sound that was measured",
+        "peak_dbfs, rms_dbfs": "peak and mean in decibels of full scale, null for digital silence",
+        "clipped": "share of samples at full scale",
+        "overruns": "how often sound came and could not be kept",
+        "problem": "dead (digital silence), clipped, quiet (no word could be heard), or empty",
+        "advice": "what to do about it",
+    },
+    ("doctor", "check"): {
+        "name": "what was looked at",
+        "status": "ok, warn or fail",
+        "detail": "what was found",
+        "advice": "what to do, if there is something",
+    },
     ("profile", "region"): {
         "name": "part.rest of an array in the device's memory; (padding) is what alignment costs",
         "size_bytes": "its size",
         "offset": "where it begins",
         "dtype": "type of its numbers",
         "shape": "its shape",
+        "listening": "whether it is in use while nothing is learned",
     },
     ("profile", "cost"): {
         "what": "speech_frame, speech_second or learned_word",
@@ -187,22 +249,65 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "share": "total: the cost is this share of the run's",
         "assumptions": "total: figures of the board behind it that are not verified",
     },
+    ("profile", "option"): {
+        "tape_frames": "frames that a gradient step would look back",
+        "checkpoint_every": (
+            "0: all gates are kept, weight gradients are summed column by column; else gates are recomputed from a "
+            "checkpoint every so many frames, and gradients stored"
+        ),
+        "rehearsal_bytes": "capacity of the rehearsal memory",
+        "needed_bytes": "the smallest budget of this way to learn",
+        "fits": "whether the budget has room for it",
+        "chosen": "whether it is the plan in use",
+        "update_seconds, update_energy_mj": "a gradient step, estimate",
+        "time_ratio": "its time over that of the plan in use",
+    },
+    ("profile", "day"): {
+        "part": "with --battery: what the board does in that part of a day",
+        "seconds": "how long; the parts are a day",
+        "energy_j": "estimate",
+        "energy_j_low, energy_j_high": "lowest and highest plausible energy",
+    },
+    ("profile", "battery"): {
+        "watt_hours": "the battery",
+        "days": "how long it lasts, estimate",
+        "days_low, days_high": "least and most plausible",
+        "energy_j": "of a day, the sum of its parts",
+        "mean_power_w": "over the day",
+        "busy_share": "share of the day in which the core computes",
+        "assumptions": "figures of the board behind it that are not verified",
+    },
+    ("profile", "measured"): {
+        "what": "with --measure: speech_second or learned_word, really run on this machine",
+        "seconds": "processor time of one",
+        "runs": "how many were timed",
+        "busy_w": "mean power meanwhile, null without a sensor",
+        "energy_mj": "of one, above idle; null without a sensor",
+    },
+    ("profile", "machine"): {
+        "sensor": "with --measure: what told the power, null if nothing does",
+        "idle_w": "mean power while idle",
+        "before, after": "clock_mhz, governor, temperature_c, throttled; null for what this machine does not tell",
+        "missing": "what could not be measured, and why",
+    },
     ("profile", "summary"): {
         "board": "its name",
         "used_bytes": "bytes in use",
         "budget_bytes": "the budget",
         "peak_bytes": "most bytes ever in use",
+        "listening_bytes": "of them in use while nothing is learned",
         "parts": "bytes of each part of the memory map",
         "fits_board": "whether the board has that memory",
         "board_bytes": "memory of the board",
         "tape_frames": "frames that a gradient step can look back",
+        "checkpoint_every": "0, or the interval of the tape's checkpoints",
         "rehearsal_bytes": "capacity of the rehearsal memory",
         "rehearsal_used_bytes": "how much of it exemplars take",
         "words_left": "words that can still be taught",
         "mean_power_w": "while speech lasts, idle power included where the board's file knows it",
     },
     ("evaluate", "result"): {
-        "protocol": "base or fewshot",
+        "protocol": "base, fewshot, stream or incremental",
         "metric, value": "base: accuracy",
         "accuracy": "base: share of clips decided for their word, against every class",
         "accuracy_float": "base: the same of the float64 twin with the same weights and thresholds",
@@ -236,6 +341,39 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "learn_sparsity": "fewshot: share of deltas that were skipped while learning",
         "peak_bytes": "most bytes of the budget ever in use",
         "budget_bytes": "fewshot: the budget",
+        "shots": "stream: takes of each word",
+        "snr_db, noise": (
+            "stream: ratio of each word to the noise in dB, null in a quiet room; which noise: background is what the "
+            "data calls _noise_, events what it calls _noise_:something"
+        ),
+        "miss_rate, miss_rate_ci95": "stream: share of words that were not heard as themselves, interval over speakers",
+        "not_found_rate": "stream: share that no threshold would have found: not ended in time, or nearer to another word",
+        "wrong_word_rate": "stream: share of words during which another one was heard",
+        "false_accepts_per_hour, false_accepts_per_hour_upper95": (
+            "stream: taught words heard in speech (in this noise) and in noise alone, an hour, and the Poisson bound"
+        ),
+        "shipped_words_per_hour": "stream: shipped words heard there; running speech does hold some of them",
+        "latency_ms_median": "stream: from the end of the word to the decision, in sound",
+        "hours, hours_of_sound": "stream: sound without the words, over all speakers, and how much of it is different",
+        "miss_rate_at_1_fa_per_hour, margin_at_1_fa_per_hour": (
+            "stream: misses with all thresholds moved so that at most one false accept an hour is left, and by how much"
+        ),
+        "miss_rate_at_1_fa_per_hour_everywhere, margin_everywhere": (
+            "stream: the same where at most one an hour is left in each of the conditions"
+        ),
+        "curve": "stream: [{false_accepts_per_hour, miss_rate}], the trade-off",
+        "thresholds": "incremental: shipped, or zero for the network that was trained without them",
+        "step, seed": "incremental: 0 are the base words; which words, in which order",
+        "accuracy_joint": "incremental: of the network that was trained on all words together",
+        "accuracy_ci95": "incremental: interval of accuracy over speakers",
+        "rehearsal_bytes, rehearsal_used_bytes": "incremental: bytes of exemplars, and how many were used",
+        "updates": "incremental: gradient steps of this step",
+        "macs, macs_dense": "incremental: multiply-accumulates of these, and with every column active",
+        "memory_accesses, memory_accesses_dense": "incremental: bytes of weights read and written by these, the same",
+        "macs_inference, macs_inference_dense, memory_accesses_inference, memory_accesses_inference_dense": (
+            "incremental: of testing"
+        ),
+        "saturations": "incremental: numbers that were clipped",
     },
     ("pretrain", "pretrained"): {
         "model": "path of the model",
@@ -246,6 +384,15 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "open_set_q14": "threshold of taught words",
         "seconds": "of training",
         "total_seconds": "of everything",
+    },
+    ("export", "file"): {
+        "path": "a file that was written",
+        "bytes": "its size",
+    },
+    ("export", "summary"): {
+        "arena_bytes": "RAM of the arena; the rest of the budget is for other variables and the stack",
+        "image_bytes": "flash of the model",
+        "tape_frames": "frames that gradients reach back over",
     },
     ("bench", "bench"): {
         "name": "what was measured",
@@ -266,8 +413,27 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         ),
         "machine, python, versions, date": "what these times must be read with",
     },
+    ("wyoming", "ready"): {
+        "uri": "where it waits for clients, with the port that it got",
+        "words": "the words that it knows",
+    },
+    ("wyoming", "detection"): {
+        "client": "number of the client that was told, in the order in which they came",
+        "word": WORD["word"],
+        "score": WORD["score"],
+        "end_s": "where it ended, in seconds of the client's sound",
+    },
+    ("wyoming", "end"): {
+        "clients": "how many clients there were",
+        "words": "how many words they were told",
+    },
+    ("service", "unit"): {
+        "path": "where the unit belongs",
+        "text": "the unit",
+        "installed": "whether it was installed and started",
+    },
     ("config", "setting"): {
-        "key": "name of the setting",
+        "key": "name of the setting; those of an action are `actions.NAME.KEY`",
         "value": "its value (sizes in bytes)",
         "origin": "flag, environment, file and line, or default",
     },
@@ -286,10 +452,8 @@ def render_cli() -> str:
     common = Parser(add_help=False)
     add_common(common)
     settings = load_settings(ROOT / "configs" / "runtime.toml", environ={"HOME": "/"})
-    defaults = {
-        name: format_size(int(settings.value(name))) if key.kind == "size" else str(settings.value(name)) or "(none)"
-        for name, key in KEYS.items()
-    }
+    defaults = {name: str(settings.value(name)) or "(none)" for name in KEYS}
+    defaults["device.budget"] = format_size(settings.device.budget_bytes)
     parts = [
         INTRODUCTION,
         "## Exit codes\n",
@@ -300,7 +464,7 @@ def render_cli() -> str:
         _table(
             ("key", "flag", "environment", "value", "default"),
             (
-                (f"`{name}`", f"`{key.flag}`", f"`{key.variable}`", f"{key.help}: {key.wanted}", defaults[name])
+                (f"`{name}`", f"`{key.flag}`", f"`{key.variable}`", f"{key.help}: {key.value.wanted}", defaults[name])
                 for name, key in KEYS.items()
             ),
         ),

@@ -64,7 +64,12 @@ class Appliance:
             "budget_bytes": self.device.arena.budget_bytes,
             "old_words_before": round(report.old_before, 4),
             "old_words_after": round(report.old_after, 4),
+            "confusable": self._confusable(),
         }
+
+    def _confusable(self) -> list[dict[str, object]]:
+        """Return the words that the last new word sounds like."""
+        return [{"word": word, "score": round(score, 4)} for word, score in self.device.confusable]
 
 
 def open_appliance(args: argparse.Namespace) -> Appliance:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgelearn.cli.output import emit
+from edgelearn.cli.output import emit, say, table
 
 if TYPE_CHECKING:
     from edgelearn.runtime.recognizer import Event
@@ -26,6 +26,7 @@ def print_word(event: Event, as_json: bool, mark: str = "") -> None:
 
 def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: str = "") -> None:
     """Print what learning a word took: the fields of the event `added`, and the title of the board that prices it."""
+    _say_confusable(fields)
     if as_json:
         emit("added", **fields)
         return
@@ -41,3 +42,60 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         f"{100 * fields['old_words_after']:.0f} % after{advice}",
         flush=True,
     )
+
+
+def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:
+    """Print what learning took in a session that went on listening: the fields of the event `added`."""
+    _say_confusable(fields)
+    if as_json:
+        emit("added", **fields)
+        return
+    takes = f"{fields['takes']} take{'s' * (fields['takes'] != 1)}"
+    say(f"learned {fields['word']!r} from {takes} while listening; `edgelearn undo` takes it back")
+    table(("", fields["word"]), added_rows(fields))
+
+
+def added_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what learning took in a running session, as name and value."""
+    return [
+        ("old words, before", f"{100 * fields['old_words_before']:.0f} %"),
+        ("old words, after", f"{100 * fields['old_words_after']:.0f} %"),
+        ("sparsity of the deltas", f"{100 * fields['sparsity']:.0f} %"),
+        ("updates", f"{fields['updates']}"),
+        ("time, here", f"{1000 * fields['seconds']:.0f} ms"),
+        (f"time, {fields['board']} (estimate)", f"{1000 * fields['board_seconds']:.0f} ms"),
+        (f"energy, {fields['board']} (estimate)", f"{fields['energy_mj']:.3g} mJ"),
+        ("memory, most in use", f"{fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes"),
+        ("frames meanwhile", f"{fields['frames_due']} due, {fields['frames_heard']} heard"),
+        ("lost meanwhile", f"{fields['frames_lost']} frames, {fields['overruns']} overruns"),
+    ]
+
+
+def print_undone(fields: Mapping[str, Any], as_json: bool) -> None:
+    """Print the vocabulary after an undo."""
+    if as_json:
+        emit("undone", words=fields["words"], last_change=fields["last_change"])
+    else:
+        say(f"back to: {', '.join(fields['words'])}")
+
+
+def print_removed(fields: Mapping[str, Any], as_json: bool) -> None:
+    """Print that a word is forgotten."""
+    if as_json:
+        emit("removed", word=fields["word"])
+    else:
+        say(f"{fields['word']!r} is forgotten; `edgelearn undo` brings it back")
+
+
+def print_renamed(fields: Mapping[str, Any], as_json: bool) -> None:
+    """Print that a word has another name."""
+    if as_json:
+        emit("renamed", word=fields["word"], new_name=fields["new_name"])
+    else:
+        say(f"{fields['word']!r} is now {fields['new_name']!r}")
+
+
+def _say_confusable(fields: Mapping[str, Any]) -> None:
+    if fields["confusable"]:
+        like = ", ".join(f"{near['word']!r} ({near['score']:.2f})" for near in fields["confusable"])
+        say(f"{fields['word']!r} sounds like {like}: the one may be heard for the other; another name would be safer")

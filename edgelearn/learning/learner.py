@@ -7,6 +7,7 @@ after every step, so that whoever drives it can go on listening between two step
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,20 +31,24 @@ if TYPE_CHECKING:
 
 ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
+CHECKS = 4
+"""How often a lesson hears all exemplars besides its steps and sweeps."""
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
     """How a word is learned.
 
-    steps: gradient steps, takes and rehearsal in turn; rate_q16: their learning rate, Q16; sweeps: gradient steps on
-    the prototypes of all taught words after that; row_rate_q16: their learning rate, Q16; max_old_loss: share of the
-    old words' exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean
-    of the others; seed: of the order of examples and of the rounding.
+    steps: gradient steps, takes and rehearsal in turn; rate_q16: their learning rate, Q16; least_takes: of a word,
+    below which there are none: one or two takes say nothing of what varies; sweeps: gradient steps on the prototypes
+    of all taught words after that; row_rate_q16: their learning rate, Q16; max_old_loss: share of the old words'
+    exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean of the
+    others; seed: of the order of examples and of the rounding.
     """
 
     steps: int = 40
-    rate_q16: int = 60
+    rate_q16: int = 30
+    least_takes: int = 3
     sweeps: int = 20
     row_rate_q16: int = 9830  # 0.15
     max_old_loss: float = 0.1
@@ -190,7 +195,7 @@ class Learner:
         new = [n for n, record in enumerate(records) if record.row == row]
         old = [n for n, record in enumerate(records) if record.row != row]
         queues: dict[bool, list[int]] = {True: [], False: []}
-        for number in range(config.steps):
+        for number in range(config.steps if len(new) >= config.least_takes else 0):
             fresh = number % 2 == 0 or not old
             if not queues[fresh]:
                 queues[fresh] = list(rng.permutation(new if fresh else old))
@@ -201,12 +206,8 @@ class Learner:
             yield report
         self._follow(row, report)
         for _ in range(config.sweeps):
-            self.adapt_rows(config.row_rate_q16, report)
+            self.adapt_rows(config.row_rate_q16, config.least_takes, report)
             yield report
-        report.gained = self.separation_q14(row, report) > before
-        if not report.gained:
-            self._network.load(weights)
-            self._classifier.load(prototypes)
         report.old_after = self.old_accuracy(row)
         if report.old_before - report.old_after > config.max_old_loss:
             lost = 100 * (report.old_before - report.old_after)
@@ -215,6 +216,11 @@ class Learner:
                 f"(limit {100 * config.max_old_loss:g} %): undone",
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
+        report.gained = self.separation_q14(row, report) > before
+        if not report.gained:
+            self._network.load(weights)
+            self._classifier.load(prototypes)
+            report.old_after = report.old_before
         yield report
 
     def separation_q14(self, row: int, report: TeachReport) -> int:
@@ -238,10 +244,11 @@ class Learner:
                     best_other = max(best_other, score)
         return sum(own) // max(1, len(own)) - best_other
 
-    def adapt_rows(self, rate_q16: int, report: TeachReport) -> None:
-        """Take one gradient step on the prototypes of all taught words, see `adaptation`."""
+    def adapt_rows(self, rate_q16: int, least_takes: int, report: TeachReport) -> None:
+        """Take one gradient step on the prototypes of all taught words with so many exemplars, see `adaptation`."""
         classifier, records = self._classifier, self._memory.exemplars()
         base, rows = classifier.config.base_rows, classifier.rows
+        kept = Counter(record.row for record in records)
         taught = sum(record.row >= base for record in records)
         weights = {
             True: (WEIGHT_ONE // 2) // max(1, taught),
@@ -263,7 +270,9 @@ class Learner:
                 unit = classifier.embed(prototypes[row].astype(np.int32) << 12)
                 classifier.add_row_gradient(unit, row, first, weights[False], sums)
             for n in range(count):
-                classifier.move_row(first + n, sums[n], rate_q16)
+                # a word whose takes gave way to others knows more in its mean than the memory does
+                if kept[first + n] >= least_takes:
+                    classifier.move_row(first + n, sums[n], rate_q16)
 
     def threshold_q14(self, row: int, default_q14: int) -> int:
         """Return the score (Q14) from which the word at `row` counts as said; see `thresholds_q14`."""
@@ -296,13 +305,19 @@ class Learner:
         return counts
 
     def rehearse(self, steps: int) -> Counts:
-        """Return the counts of `steps` gradient steps at rate 0 on the rehearsal memory: all the work and no change."""
+        """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
+
+        The steps are taken at rate 0; sweeps and checks (of the old words, and of how well the new one separates, before
+        and after) hear every exemplar once each.
+        """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
         records = self._memory.exemplars()
         for number in range(steps if records else 0):
             record = records[number % len(records)]
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
+        for _ in range(still.sweeps + CHECKS):
+            report.counts += self.hear_exemplars()
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:

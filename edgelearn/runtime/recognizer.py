@@ -204,9 +204,15 @@ class Recognizer:
         if not self.words:
             return None
         rows = np.array([word.row for word in self.words], np.int64)
-        scores, best = self._classifier.scores(self._classifier.embed(self._pool), rows)
-        score = int(scores[best])
-        return Judgement(self.words[best], score, score - self.words[best].threshold_q14)
+        unit = self._classifier.embed(self._pool)
+        scores, best = self._classifier.scores(unit, rows)
+        word, score = self.words[best], int(scores[best])
+        # a word and what was refused of it are each other's rivals: between the two the nearer one counts
+        refused = next((w for w in self.words if w.rejects == word.name), None)
+        if refused is not None:
+            cosines = self._classifier.cosines(unit)
+            word = refused if cosines[refused.row] > cosines[word.row] else word
+        return Judgement(word, score, score - word.threshold_q14)
 
 
 def ring_frames(config: EndpointConfig) -> int:

@@ -16,6 +16,7 @@ from edgelearn.device.plan import Choice, Plan, needed_bytes
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.network import Network, warm_up
 from edgelearn.errors import ModelFileError, TakeRejected, UsageError
+from edgelearn.learning.adaptation import descend
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
@@ -133,6 +134,9 @@ class VoiceDevice:
         unit, _ = self.learner.embed(frames)
         self.classifier.scores(unit, np.zeros(1, np.int64))
         self.classifier.head_step(np.ones(self.network.config.hidden, np.int32), 0)
+        sums = np.zeros((1, self.network.config.hidden), np.int32)
+        self.classifier.add_row_gradient(unit, 0, 0, 0, sums)
+        descend(np.zeros(len(unit), np.int8), np.int32(1), sums[0], 0, np.empty(len(unit), np.int64))
 
     @property
     def words_left(self) -> int:

@@ -248,7 +248,10 @@ def test_devices_without_a_microphone(
 def test_devices_without_portaudio(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    def absent() -> None:
+        raise AudioDeviceError("the package sounddevice is missing", "pip install sounddevice")
+
+    monkeypatch.setattr("edgelearn.audio.capture.list_inputs", absent)
     assert main(["devices"]) == 3
     assert "sounddevice" in capsys.readouterr().err
 

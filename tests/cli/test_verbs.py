@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgelearn.audio.clips import read_clip
-from edgelearn.cli.action import Action
+from edgelearn.cli.action import actions_of
 from edgelearn.cli.main import main
 from edgelearn.errors import LearningRejected
 from edgelearn.runtime.recognizer import Event
@@ -88,10 +88,11 @@ def test_ctrl_c_ends_listening_with_its_summary(cli: Cli, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("argv", [["listen"], ["add", "x"], ["listen", "--device", "nope"]])
-def test_without_a_microphone(cli: Cli, monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
-    from edgelearn.audio import capture
-
-    monkeypatch.setattr(capture, "list_inputs", list)
+def test_without_a_microphone(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str]) -> None:
+    # a PortAudio that has none, in the process that would hold it
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "audio" / "fake_portaudio"))
+    monkeypatch.setenv("FAKE_MICROPHONE", str(tmp_path))
+    (tmp_path / "gone").touch()
     shown = cli(*argv, code=3)
     assert "no microphone is connected" in shown.err
     assert "say 'x'" not in shown.err
@@ -102,7 +103,7 @@ def test_a_gap_in_the_sound_is_counted_and_told_to_the_recognizer(cli: Cli, monk
 
     class Dropping:
         def __init__(self, *_: object) -> None:
-            self.overruns = 0
+            self.overruns = self.reopens = 0
 
         def __enter__(self) -> Dropping:
             return self
@@ -118,7 +119,7 @@ def test_a_gap_in_the_sound_is_counted_and_told_to_the_recognizer(cli: Cli, monk
 
     monkeypatch.setattr(capture, "Microphone", Dropping)
     shown = cli("listen", "--json", "--sensitivity", "1")
-    assert shown.lines[-1]["overruns"] == 2
+    assert (shown.lines[-1]["overruns"], shown.lines[-1]["gaps"], shown.lines[-1]["reopens"]) == (2, 2, 0)
     assert "listening for bed, cat" in shown.err
 
 
@@ -163,10 +164,10 @@ def test_live_sound_does_not_wait_for_a_command_and_a_file_does(tmp_path: Path, 
     script = f"sh -c 'echo start $EDGELEARN_WORD >> {log}; sleep 0.2; echo end >> {log}'"
     for patient, expected in ((False, ["start bed", "end"]), (True, ["start bed", "end", "start cat", "end"])):
         log.write_text("")
-        action = Action(script, patient)
-        action(event("bed"))
-        action(event("cat"))
-        action.wait()
+        actions = actions_of(script, (), patient)
+        actions(event("bed"))
+        actions(event("cat"))
+        actions.wait()
         assert log.read_text().splitlines() == expected
     assert "still running: not started again for 'cat'" in capfd.readouterr().err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgelearn.cli.main import main
-from edgelearn.device.board import list_boards
+from edgelearn.device.board import list_boards, load_board
 from edgelearn.runtime.model import BASE_MODEL
 from edgelearn.runtime.rehearsed import RECORDINGS
 from tests.cli.typed import ADDED, BED, Cli
@@ -64,6 +65,9 @@ def test_demo_learns_within_the_budget_and_says_what_was_heard(own: Path, capfd:
         (["evaluate", "fewshot", "--data", ".", "--seed", "-1"], 2, "--seed is -1"),
         (["profile", "--board", "nope"], 2, "no board 'nope'"),
         (["profile", "--plot", "x.nope"], 2, "cannot draw x.nope"),
+        (["profile", "--hours", "3"], 2, "need a battery"),
+        (["profile", "--battery", "0"], 2, "a battery of 0 Wh"),
+        (["profile", "--battery", "1", "--hours", "25"], 2, "25 hours"),
         (["undo"], 4, "no generation before it"),
     ],
 )
@@ -163,6 +167,51 @@ def test_profile_draws(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert "drawn: " in cli("profile", "--plot", str(tmp_path / "p.svg")).err
     assert (tmp_path / "p.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+    page = tmp_path / "report.html"
+    cli("profile", "--plot", str(page), "--battery", "10", "--hours", "16")
+    text = page.read_text(encoding="utf-8")
+    titles = (
+        "Memory against the budget",
+        "Energy by part",
+        "Computing time by part",
+        "Delta thresholds",
+        "Power over time",
+    )
+    assert text.count("<svg") == text.count("</svg>") == len(titles)
+    assert all(f"<h2>{title}" in text for title in titles)
+    assert all(load_board(name).title in text for name in list_boards())
+    assert "a battery of 10 Wh" in text
+    assert "tape.layer0.gates" in text
+    # nothing is fetched from anywhere
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", re.sub(r"xlink:href=\"#", "", text))
+    assert cli("profile", "--plot", str(tmp_path / "no" / "x.html"), code=2).err.startswith("edgelearn")
+
+
+def test_profile_plans_a_day_and_measures(cli: Cli) -> None:
+    lines = cli("profile", "--battery", "10", "--hours", "12", "--words", "5", "--measure", "--json").lines
+    of = {event: [line for line in lines if line["event"] == event] for event in {line["event"] for line in lines}}
+    (battery,), day = of["battery"], of["day"]
+    assert sum(line["seconds"] for line in day) == pytest.approx(86400)
+    assert sum(line["energy_j"] for line in day) == pytest.approx(battery["energy_j"])
+    assert battery["days"] == pytest.approx(36000 / battery["energy_j"])
+    assert battery["days_low"] <= battery["days"] <= battery["days_high"]
+    (chosen,) = (line for line in of["option"] if line["chosen"])
+    summary = lines[-1]
+    assert chosen["fits"]
+    assert chosen["time_ratio"] == 1
+    assert (chosen["tape_frames"], chosen["rehearsal_bytes"]) == (summary["tape_frames"], summary["rehearsal_bytes"])
+    assert summary["listening_bytes"] == sum(line["size_bytes"] for line in of["region"] if line["listening"])
+    assert summary["listening_bytes"] < summary["used_bytes"]
+    assert [line["what"] for line in of["measured"]] == ["speech_second", "learned_word"]
+    (machine,) = of["machine"]
+    for line in of["measured"]:
+        assert line["seconds"] > 0
+        assert (line["energy_mj"] is None) == (machine["sensor"] is None)
+    shown = cli("profile", "--battery", "10", "--measure").out
+    assert "a battery of 10 Wh lasts" in shown
+    assert "measured here" in shown
+    if machine["sensor"] is None:
+        assert "not measured: no power" in shown
 
 
 def test_profile_without_matplotlib_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +250,7 @@ def test_evaluate_base(cli: Cli, data: Path) -> None:
 def test_evaluate_fewshot(cli: Cli, data: Path) -> None:
     argv = ["evaluate", "fewshot", "--data", str(data), "--draws", "1", "--steps", "3"]
     lines = cli(*argv, "--json").lines
-    assert [line["learner"] for line in lines] == ["prototype", "delta_rule", "sparse_bptt"]
+    assert [line["learner"] for line in lines] == ["prototype", "delta_rule", "ridge", "sparse_bptt"]
     for line in lines:
         assert (line["protocol"], line["dataset"], line["condition"]) == ("fewshot", "mine", "clean")
         assert line["across_speakers"] is False
@@ -251,8 +300,3 @@ def test_evaluate_fewshot_across_speakers(cli: Cli, crowd: Path) -> None:
     assert "no takes to learn from" in shown.err
     (line,) = cli(*argv, "--novel", "many:computer,few:yellow", "--dataset", "many", "--json").lines
     assert line["dataset"] == "many"
-
-
-def test_protocols_to_come_say_so(cli: Cli, data: Path) -> None:
-    for protocol in ("incremental", "stream"):
-        cli("evaluate", protocol, "--data", str(data), code=2)

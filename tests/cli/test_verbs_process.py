@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.jit import cache_folder
@@ -26,7 +28,9 @@ VMIC = ROOT / "tests" / "audio" / "vmic"
 CONFIGURATION = """
 pcm_type.filemic {{ lib "{folder}/libfilemic.so" }}
 pcm.takes {{ type filemic samples "{folder}/takes.raw" rate 16000 }}
-pcm.words {{ type filemic samples "{folder}/words.raw" rate 16000 }}
+pcm.words16000 {{ type filemic samples "{folder}/words.raw" rate 16000 }}
+pcm.words48000 {{ type filemic samples "{folder}/words.raw" rate 48000 }}
+pcm.again {{ type filemic samples "{folder}/words.raw" rate 16000 loop 1 }}
 pcm.default {{ type plug slave.pcm "takes" }}
 """
 
@@ -93,7 +97,7 @@ def interrupt_after(
     ):  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
-        alarm = threading.Timer(60, process.kill)  # an event that does not come ends in a failure
+        alarm = threading.Timer(180, process.kill)  # an event that does not come ends in a failure
         alarm.start()
         try:
             process.stdin.write(stdin)
@@ -133,7 +137,8 @@ def test_ctrl_c_does_not_wait_for_a_command(environment: dict[str, str]) -> None
 
 
 def test_a_word_is_learned_at_a_microphone_and_heard_in_a_file(microphone: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "takes.raw").write_bytes(in_a_room(*(f"computer_flite-slt_take{n}" for n in (1, 2, 3))))
+    countdown = np.frombuffer(in_a_room(), "<i2").repeat(8).tobytes()  # 4 s
+    (tmp_path / "takes.raw").write_bytes(countdown + in_a_room(*(f"computer_flite-slt_take{n}" for n in (1, 2, 3))))
     done = edgelearn(
         "add", "computer", "--takes", "3", "--device", "takes", "--max-old-loss-percent", "100", "--json",
         environment=microphone,
@@ -143,6 +148,7 @@ def test_a_word_is_learned_at_a_microphone_and_heard_in_a_file(microphone: dict[
     assert (added["event"], added["word"], added["takes"], added["updates"]) == ("added", "computer", 3, 40)
     assert [line.strip() for line in done.stderr.splitlines()] == [
         "say 'computer' 3 times, with a second of silence after each",
+        *("3 ...", "2 ...", "1 ...", "say 'computer' now"),
         "heard; 2 to go",
         "heard; 1 to go",
         "heard; 0 to go",
@@ -152,18 +158,67 @@ def test_a_word_is_learned_at_a_microphone_and_heard_in_a_file(microphone: dict[
     assert [json.loads(line).get("word") for line in heard.stdout.splitlines()] == ["computer", None]
 
 
-def test_a_microphone_gives_the_events_that_a_file_gives(microphone: dict[str, str], tmp_path: Path) -> None:
-    sound = in_a_room("bed", "down")
-    (tmp_path / "words.raw").write_bytes(sound)
+@pytest.mark.parametrize("rate_hz", [16000, 48000])
+def test_a_microphone_gives_the_events_that_a_file_gives(
+    microphone: dict[str, str], tmp_path: Path, rate_hz: int
+) -> None:
+    sound = np.frombuffer(in_a_room("bed", "down"), "<i2")
+    if rate_hz != 16000:
+        finer = resample_poly(sound.astype(np.float64), rate_hz // 16000, 1)
+        sound = np.clip(np.rint(finer), -32768, 32767).astype("<i2")
+    sound.tofile(tmp_path / "words.raw")
+    wavfile.write(tmp_path / "words.wav", rate_hz, sound)
     code, lines, errors = interrupt_after(
-        "word", 2, "listen", "--device", "words", "--sensitivity", "1", environment=microphone
+        "word", 2, "listen", "--device", f"words{rate_hz}", "--sensitivity", "1", environment=microphone
     )
     assert code == 0, errors
     assert lines[-1]["event"] == "end"
     if lines[-1]["overruns"]:
         pytest.skip("this machine is too busy just now to record without gaps")
-    done = subprocess.run(
-        [sys.executable, "-m", "edgelearn", "listen", "--input", "-", "--sensitivity", "1", "--json"],
-        input=sound, capture_output=True, env=microphone,
-    )  # fmt: skip
+    done = edgelearn(
+        "listen", "--input", str(tmp_path / "words.wav"), "--sensitivity", "1", "--json", environment=microphone
+    )
     assert [json.loads(line) for line in done.stdout.splitlines()][:2] == lines[:2]
+
+
+@pytest.mark.slow
+def test_a_word_is_taught_while_a_microphone_is_listened_to(microphone: dict[str, str], tmp_path: Path) -> None:
+    """In real time, from another process: no frame is missed, the word is heard at once, and an undo is live."""
+    (tmp_path / "words.raw").write_bytes(in_a_room("bed", *(f"computer_flite-slt_take{n}" for n in (1, 2, 3))))
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgelearn", "listen", "--device", "again", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=microphone, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        alarm = threading.Timer(180, process.kill)
+        alarm.start()
+        try:
+            events = map(json.loads, process.stdout)
+            assert next(events)["word"] == "bed"
+            done = edgelearn(
+                "add", "computer", "--takes", "3", "--while-listening", "--max-old-loss-percent", "100", "--json",
+                environment=microphone,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            told = [json.loads(line) for line in done.stdout.splitlines()]
+            assert {one["word"] for one in told[:-1]} <= {"bed"}
+            assert (told[-1]["event"], told[-1]["takes"]) == ("added", 3)
+            assert told[-1]["frames_due"] == told[-1]["frames_heard"] > 0
+            assert (told[-1]["frames_lost"], told[-1]["overruns"]) == (0, 0)
+            after = [one for one in iter(lambda: next(events), told[-1]) if one["event"] == "word"]
+            assert {one["word"] for one in after} == {"bed"}
+            heard = {next(events)["word"] for _ in range(4)}
+            assert heard == {"bed", "computer"}
+            assert edgelearn("undo", environment=microphone).returncode == 0
+            while next(events)["event"] != "undone":
+                pass
+            assert {next(events)["word"] for _ in range(2)} == {"bed"}
+            process.send_signal(signal.SIGINT)
+            end = list(events)[-1]
+            assert (end["event"], end["overruns"]) == ("end", 0)
+            assert process.wait(20) == 0
+        finally:
+            alarm.cancel()
+            process.kill()

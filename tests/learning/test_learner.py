@@ -75,10 +75,19 @@ def test_without_old_words_every_step_is_on_the_takes() -> None:
     toy = make_toy(0)
     for _ in range(3):
         toy.memory.remove_row(0)
-    row = toy.learner.enrol(takes_of(np.random.default_rng(1), 2))
+    row = toy.learner.enrol(takes_of(np.random.default_rng(1), 3))
     report = teach(toy, row, CONFIG)
     assert report.updates == 10
     assert (report.old_before, report.old_after) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("takes", "updates"), [(1, 0), (2, 0), (3, 10)])
+def test_the_network_learns_from_three_takes_on(takes: int, updates: int) -> None:
+    toy = make_toy(0)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), takes))
+    before = toy.network.masters(0)
+    assert teach(toy, row, dataclasses.replace(CONFIG, sweeps=2)).updates == updates
+    assert (toy.network.masters(0) == before).all() == (updates == 0)
 
 
 def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() -> None:
@@ -135,7 +144,7 @@ def test_a_step_is_the_learning_rate_times_the_gradient() -> None:
     grad_h = reference_head.float_gradient(pool, toy.classifier.prototypes().astype(float), row)
     (gradient,) = floating.backward([layer], tapes, grad_h)
     before, rate_q16 = toy.network.masters(0).astype(int), 20000
-    teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, sweeps=0, max_old_loss=1.0))
+    teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, least_takes=1, sweeps=0, max_old_loss=1.0))
     change = toy.network.masters(0).astype(int) - before
     wanted = -rate_q16 / 65536 * gradient.weights * 2 ** (config.weight_shift + 8)
     assert np.linalg.norm(change - wanted) < 0.05 * np.linalg.norm(wanted)
@@ -186,6 +195,8 @@ def test_an_update_that_costs_the_old_words_too_much_is_refused(monkeypatch: pyt
     row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
     accuracies = iter([1.0, 0.9, 1.0, 0.9])
     monkeypatch.setattr(toy.learner, "old_accuracy", lambda _: next(accuracies))
+    separations = iter([0, 0, 1])  # the first lesson does not come to ask for its second one
+    monkeypatch.setattr(toy.learner, "separation_q14", lambda *_: next(separations))
     with pytest.raises(LearningRejected, match=r"10\.0 %"):
         teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.05))
     report = teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.2))

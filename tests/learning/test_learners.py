@@ -71,5 +71,5 @@ def test_only_gradients_change_the_network_and_only_they_cost_work(name: str) ->
     same = weights == [array.tobytes() for array in fresh.network.params().values()]
     assert same == (name != "sparse_bptt")
     learner = LEARNERS[name](fresh.learner, fresh.classifier, dataclasses.replace(CONFIG, steps=2))
-    counts = learner.learn(fresh.learner.enrol(takes_of(np.random.default_rng(1), 2)))
+    counts = learner.learn(fresh.learner.enrol(takes_of(np.random.default_rng(1), 3)))
     assert (counts.macs_gradient > 0) == (name == "sparse_bptt")

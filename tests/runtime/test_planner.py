@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_each_budget_runs_a_lesson_or_says_what_is_missing(budget: int, takes: T
             model = model_of(((32, hidden),), len(model.labels), 1000)
             device = VoiceDevice(model, budget)
             assert not fits(shape_of(model_of(((32, hidden + 8),), len(model.labels), 1000)), budget)
-    config = LearnerConfig(steps=6, max_old_loss=1.0, agreement_q14=-16384)
+    config = LearnerConfig(steps=6, least_takes=0, max_old_loss=1.0, agreement_q14=-16384)
     report = list(device.teach("computer", takes[:3], config))[-1]
     assert report.updates == 6
     assert device.arena.high_water_bytes == device.plan.used_bytes <= budget
@@ -154,9 +155,11 @@ def test_a_device_with_checkpoints_learns_the_same(takes: Takes) -> None:
     for every in (0, 8):
         plan = plan_of(shape, 1 << 20, Choice(30, every, 16 * KIB))
         device = VoiceDevice(SHIPPED, plan=plan)
-        report = list(device.teach("computer", takes[:3], config))[-1]
-        assert device.arena.high_water_bytes == plan.used_bytes
+        reports = device.teach("computer", takes[:3], config)
+        report = list(itertools.islice(reports, config.steps))[-1]
         learned.append((device.network.params(), device.memory.pack(), report))
+        list(reports)
+        assert device.arena.high_water_bytes == plan.used_bytes
     (params, records, first), (again, same_records, second) = learned
     assert all((again[key] == array).all() for key, array in params.items())
     assert any((SHIPPED.params[key] != array).any() for key, array in params.items())
@@ -217,7 +220,7 @@ def test_the_estimate_of_a_step_is_near_the_counts_of_a_real_one(every: int) -> 
     real = report.counts
     estimate = step_counts(model.network, plan.choice, len(frames), 1 - real.sparsity)
     for name in ("macs_forward", "macs_backward", "macs_gradient", "tape_bytes", "activations", "elementwise_ops"):
-        assert getattr(estimate, name) == pytest.approx(getattr(real, name), rel=0.2), name
+        assert getattr(estimate, name) == pytest.approx(getattr(real, name), rel=0.25), name
     assert estimate.state_bytes == pytest.approx(real.state_bytes, rel=0.4)
 
 

@@ -12,11 +12,11 @@ from edgelearn.errors import BudgetExceeded, LearningRejected, UsageError
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.session import Happening, Session, TakeHeard, Taught
+from edgelearn.runtime.session import Countdown, Happening, Session, TakeHeard, Taught
 from edgelearn.runtime.voice import VoiceDevice
 
 Stream = Callable[..., NDArray[np.int16]]
-CONFIG = LearnerConfig(steps=12, max_old_loss=1.0)
+CONFIG = LearnerConfig(steps=12, least_takes=1, sweeps=0, max_old_loss=1.0)
 TAKES = tuple(f"computer_flite-slt_take{n}" for n in (1, 2, 3))
 
 
@@ -170,3 +170,86 @@ def test_what_cannot_be_taught_is_refused_at_once(device: VoiceDevice, monkeypat
     with pytest.raises(BudgetExceeded):
         session.ask_for("computer", 3)
     assert not session.busy
+
+
+def test_takes_after_a_countdown_and_the_last_one_again(device: VoiceDevice, stream: Stream) -> None:
+    """What is said before its end is no take; after the last take there is time to say it again."""
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 2, countdown_s=3)
+    assert not session.redo()
+    happened = play(session, stream("bed"))
+    happened += play(session, np.resize(stream(), 3 * 16000 - session.samples))
+    counts = [one.seconds for one in happened if isinstance(one, Countdown)]
+    assert counts == [3, 2, 1, 0]
+    assert [one.word for one in happened if isinstance(one, Event)] == ["bed"]
+    assert not [one for one in happened if isinstance(one, TakeHeard)]
+    takes = play(session, stream(*TAKES[:2])[:-4000])
+    assert [one.missing for one in takes if isinstance(one, TakeHeard)] == [1, 0]
+    assert (session.gathering, session.learning) == (True, False)
+    assert session.redo()
+    assert session.missing == 1
+    again = play(session, stream(TAKES[2])) + session.finish()
+    assert [type(one) for one in again] == [TakeHeard, Taught]
+    assert device.model().word("computer").takes == 2
+
+
+def test_a_lesson_says_how_many_frames_came_and_were_heard(device: VoiceDevice, stream: Stream) -> None:
+    session = Session(device, CONFIG, steps_per_block=1)
+    session.ask_for("computer", 3)
+    sound = stream(*TAKES, "bed", "down", "five")
+    happened = play(session, sound, 777)
+    (taught,) = (one for one in happened if isinstance(one, Taught))
+    assert taught.frames == taught.frames_due > 12 * 777 // 320  # a step a block
+    assert session.frames_due == device.recognizer.frames
+
+
+def test_sound_that_cannot_wait_leaves_learning_its_share(
+    device: VoiceDevice, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step takes 0.2 s and learning may have half of the time, a second of sound is good for three at most."""
+    clock = iter(0.1 * n for n in range(10_000))  # looked at before and after each step
+    monkeypatch.setattr("edgelearn.runtime.session.time.perf_counter", lambda: 2 * next(clock))
+    session = Session(device, CONFIG, share=0.5)
+    session.ask_for("computer", 3)
+    play(session, stream(*TAKES))
+    while not session.learning:
+        session.hear(np.zeros(800, np.int16))
+    before = session.updates
+    for _ in range(10):
+        session.hear(np.zeros(1600, np.int16))
+        assert session.work(0.1) == []
+    assert 2 <= session.updates - before <= 3
+
+
+def test_a_lesson_that_is_cancelled_leaves_the_device_as_it_was(device: VoiceDevice, stream: Stream) -> None:
+    before = everything(device)
+    session = Session(device, CONFIG, steps_per_block=1)
+    session.ask_for("computer", 3)
+    sound = stream(*TAKES, "bed")
+    at = 0
+    while everything(device) == before:
+        session.push(sound[at : at + 800])
+        at += 800
+    session.cancel()
+    assert everything(device) == before
+    assert not session.busy
+    heard = [one.word for one in play(session, stream("bed")) if isinstance(one, Event)]
+    assert heard == ["bed"]
+
+
+def test_ctrl_c_in_a_step_undoes_the_lesson(
+    device: VoiceDevice, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(device)
+    session = Session(device, CONFIG)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(device.learner, "step", interrupt)
+    session.ask_for("computer", 3)
+    with pytest.raises(KeyboardInterrupt):
+        play(session, stream(*TAKES, "bed"))
+    assert not session.busy
+    assert session.finish() == []
+    assert everything(device) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import time
 from collections import deque
 from pathlib import Path
@@ -13,10 +14,19 @@ from edgelearn.cli.output import say
 from edgelearn.errors import EdgelearnError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgelearn.audio.endpoint import EndpointConfig
+    from edgelearn.audio.frontend import Frontend
     from edgelearn.cli.appliance import Appliance
     from edgelearn.learning.learner import TeachReport
+    from edgelearn.runtime.control import Connection
 
-HELP = "Teach a new word from a few takes, spoken now or read from sound files; the network's own weights change."
+HELP = (
+    "Teach a new word from a few takes, spoken now or read from sound files; the network's own weights change. "
+    "If `edgelearn listen` is running with this model, it learns the word while it listens, with its own microphone."
+)
 MOST_TAKES = 20
 
 
@@ -33,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--while-listening", action="store_true", help="go on reporting words; what is heard as one is no take"
     )
     add_settings(
-        parser, "audio.device", "audio.rate", "device.budget", "device.board", "learning.steps",
+        parser, "audio.device", "audio.rate", "audio.channel", "device.budget", "device.board", "learning.steps",
         "learning.max_old_loss_percent", "learning.seed",
     )  # fmt: skip
 
@@ -44,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--takes is {args.takes}", f"it must be from 1 to {MOST_TAKES}")
     if args.files and args.while_listening:
         raise UsageError("--from and --while-listening do not go together", "recordings need no microphone")
+    from edgelearn.cli.remote import running_session
+
+    if (session := running_session(args)) is not None:
+        _tell(session, args)
+        return 0
     from edgelearn.cli.appliance import open_appliance
     from edgelearn.cli.events import print_added
 
@@ -60,37 +75,75 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _from_files(appliance: Appliance, word: str, files: list[Path]) -> tuple[int, float, TeachReport]:
+def _tell(session: Connection, args: argparse.Namespace) -> None:
+    """Let a running session learn the word."""
+    from edgelearn.audio.frontend import Frontend, frontend_bytes
+    from edgelearn.cli.arguments import open_model
+    from edgelearn.cli.remote import learning_flags, tell_session
+    from edgelearn.device.arena import Arena
+    from edgelearn.runtime.voice import SLACK_BYTES
+
+    if args.files:
+        model = open_model(args)[1]
+        frontend = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + SLACK_BYTES))
+        takes = _takes(args.files, frontend, model.endpoint)
+        frames = [base64.b64encode(take.tobytes()).decode() for take in takes]
+        tell_session(session, args, "teach", word=args.word, frames=frames, **learning_flags(args))
+    else:
+        say(f"the running session learns it: say {args.word!r} {args.takes} times at its microphone, when asked to")
+        tell_session(
+            session, args, "add",
+            word=args.word, takes=args.takes, aside=args.while_listening, **learning_flags(args),
+        )  # fmt: skip
+
+
+def _takes(files: list[Path], frontend: Frontend, endpoint: EndpointConfig) -> list[NDArray[np.int8]]:
     from edgelearn.audio.clips import read_clip
     from edgelearn.learning.takes import take_from_clip
 
+    return [take_from_clip(read_clip(path), frontend, endpoint, path.name) for path in files]
+
+
+def _from_files(appliance: Appliance, word: str, files: list[Path]) -> tuple[int, float, TeachReport]:
     device = appliance.device
-    takes = [take_from_clip(read_clip(path), device.frontend, appliance.model.endpoint, path.name) for path in files]
+    takes = _takes(files, device.frontend, appliance.model.endpoint)
     started = time.perf_counter()
     report = deque(device.teach(word, takes, appliance.learner_config), maxlen=1).pop()
     return len(takes), time.perf_counter() - started, report
 
 
 def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[int, float, TeachReport]:
-    from edgelearn.cli.events import print_word
+    import numpy as np
+
+    from edgelearn.audio.level import dbfs
+    from edgelearn.cli.guide import REDO_HINT, PlainLines, typed_redo, typing_descriptor
+    from edgelearn.cli.live_teaching import COUNTDOWN_S
     from edgelearn.cli.sources import open_source
     from edgelearn.runtime.recognizer import Event
-    from edgelearn.runtime.session import Session, TakeHeard, Taught
+    from edgelearn.runtime.session import Countdown, Session, TakeHeard, Taught
 
     session = Session(appliance.device, appliance.learner_config)
-    session.ask_for(args.word, args.takes, aside=args.while_listening)
+    session.ask_for(args.word, args.takes, args.while_listening, COUNTDOWN_S)
+    keyboard = typing_descriptor()
     gaps = 0
-    with open_source("mic", appliance.settings.audio) as source:
-        say(f"say {args.word!r} {args.takes} times, with a second of silence after each")
+    with open_source("mic", appliance.settings.audio, bool(args.json)) as source, PlainLines(args.json) as lines:
+        hint = f"; {REDO_HINT}" * (keyboard is not None)
+        say(f"say {args.word!r} {args.takes} times, with a second of silence after each{hint}")
         for block in source:
             if source.gaps != gaps:
                 gaps = source.gaps
                 session.gap()
+            if typed_redo(keyboard) and session.redo():
+                lines.tell("take", {"problem": "", "missing": session.missing, "redo": True})
             for happening in session.push(block):
                 if isinstance(happening, Taught):
                     return happening.takes, happening.seconds, happening.report
                 if isinstance(happening, TakeHeard):
-                    say(f"  {happening.problem}" if happening.problem else f"  heard; {happening.missing} to go")
+                    lines.tell("take", {"problem": happening.problem, "missing": happening.missing, "redo": False})
+                elif isinstance(happening, Countdown):
+                    lines.tell("count", {"word": happening.word, "seconds": happening.seconds})
                 elif isinstance(happening, Event) and args.while_listening:
-                    print_word(happening, args.json)
+                    lines.heard(happening)
+            if len(block):
+                lines.tell("level", {"dbfs": max(-99.0, dbfs(float(np.abs(block.astype(np.int32)).max())))})
     raise EdgelearnError("the microphone ended before the word was learned", "nothing was changed")

@@ -48,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default words: no, on, stop, yes of speech_commands); base classes of the same word stay in the background",
     )  # fmt: skip
     parser.add_argument(
-        "--learner", action="append", choices=["prototype", "delta_rule", "sparse_bptt"], help="fewshot: only this one"
+        "--learner",
+        action="append",
+        choices=["prototype", "delta_rule", "ridge", "sparse_bptt"],
+        help="fewshot: only this one",
     )
     parser.add_argument(
         "--condition", default="clean", choices=["clean", "hard"], help="fewshot: hard = band-limited, live room, noise"

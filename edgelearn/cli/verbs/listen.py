@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import time
-from typing import TYPE_CHECKING
+import importlib.util
+import os
+import sys
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.arguments import add_settings, settings
 from edgelearn.cli.output import emit, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgelearn.cli.action import Action
     from edgelearn.cli.appliance import Appliance
+    from edgelearn.cli.listening import Terminal
     from edgelearn.cli.sources import Source
-    from edgelearn.runtime.session import Happening
+    from edgelearn.runtime.control import ControlServer
+    from edgelearn.runtime.session import Session
 
 HELP = (
     "Report the words in a sound file, in raw 16 kHz samples on stdin, or at a microphone; "
-    "the same sound gives the same events."
+    "the same sound gives the same events. With a microphone or stdin, `edgelearn add` and the other verbs that change "
+    "words, typed in another terminal, change the running session too."
 )
 
 
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "audio.device",
         "audio.rate",
+        "audio.channel",
         "device.budget",
         "device.board",
         "decision.sensitivity",
@@ -50,86 +54,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen until the sound ends or Ctrl-C, then print what was done."""
-    from edgelearn.cli.action import Action
+    from edgelearn.cli.action import actions_of, say_unheard
     from edgelearn.cli.appliance import open_appliance
+    from edgelearn.cli.listening import LEARNING_SHARE, Listening
     from edgelearn.cli.sources import open_source
+    from edgelearn.runtime.session import Session
 
-    action = Action(args.exec, patient=args.input not in ("mic", "-"))
-    appliance = open_appliance(args)
-    appliance.device.warm_up()  # nothing compiles while a stream is open
-    with open_source(args.input, appliance.settings.audio) as source:
-        listening = Listening(appliance, source, action, bool(args.json))
-        try:
-            listening.run()
-            action.wait()
-        except KeyboardInterrupt:
-            if not listening.ended:
-                raise
+    live = args.input in ("mic", "-")
+    with ExitStack() as stack:
+        actions = stack.enter_context(actions_of(args.exec, settings(args).actions, patient=not live))
+        appliance = open_appliance(args)
+        server = stack.enter_context(_control(appliance.path)) if live else None
+        say_unheard(actions, [word.name for word in appliance.model.words])
+        appliance.device.warm_up()  # nothing compiles while a stream is open
+        source = stack.enter_context(open_source(args.input, appliance.settings.audio, bool(args.json)))
+        session = Session(appliance.device, appliance.learner_config, share=LEARNING_SHARE if live else None)
+        terminal = _terminal(appliance, session, source, bool(args.json))
+        if source.live:
+            words = ", ".join(word.name for word in appliance.model.words if not word.rejects)
+            say(f"listening for {words or 'nothing: the model has no words'} (Ctrl-C ends it)")
+        listening = Listening(appliance, session, source, actions, terminal, server)
+        listening.run()
+        _print_end(listening.summary(), appliance.board.title, bool(args.json))
+        with suppress(KeyboardInterrupt):  # there is nothing left that it would cut short
+            actions.wait()
     return 0
 
 
-class Listening:
-    """One stream from its first block to its summary, with the time that computing takes."""
+def _print_end(fields: dict[str, Any], board: str, as_json: bool) -> None:
+    """Print what was done."""
+    if as_json:
+        emit("end", **fields)
+        return
+    away = f"microphone lost {fields['reopens']} times, " * (fields["reopens"] > 0)
+    say(
+        f"{fields['seconds']:.1f} s of sound, {fields['frames']} frames, {fields['overruns']} overruns, {away}"
+        f"real-time factor {fields['realtime_factor']:.4f}, "
+        f"{fields['energy_mj']:.3g} mJ of computing on {board} (estimate)"
+    )
 
-    def __init__(self, appliance: Appliance, source: Source, action: Action, as_json: bool) -> None:
-        from edgelearn.runtime.session import Session
 
-        self._appliance = appliance
-        self._source = source
-        self._action = action
-        self._as_json = as_json
-        self._session = Session(appliance.device, appliance.learner_config)
-        self._busy = 0.0
-        self.ended = False
+@contextmanager
+def _control(model: Path) -> Iterator[ControlServer | None]:
+    """Open the control socket of this session; without a place for it, the session does without, and says so."""
+    from edgelearn.runtime.control import ControlServer
 
-    def run(self) -> None:
-        """Report words until the sound ends or Ctrl-C, then what was done."""
-        recognizer = self._appliance.device.recognizer
-        gaps = 0
-        try:
-            if self._source.live:
-                words = ", ".join(word.name for word in recognizer.words)
-                say(f"listening for {words or 'nothing: the model has no words'} (Ctrl-C ends it)")
-            for block in self._source:
-                if self._source.gaps != gaps:
-                    gaps = self._source.gaps
-                    self._session.gap()
-                self._push(self._session.push, block)
-        except KeyboardInterrupt:
-            say()
-        frames, samples = recognizer.frames, self._session.samples
-        self._push(self._session.finish)
-        self._summary(frames, samples)
+    try:
+        server = ControlServer(model)
+    except OSError as error:
+        say(f"`edgelearn add` in another terminal cannot reach this session: {error.strerror or error}")
+        yield None
+        return
+    try:
+        yield server
+    finally:
+        server.close()
 
-    def _push(self, step: Callable[..., list[Happening]], *block: NDArray[np.int16]) -> None:
-        from edgelearn.cli.events import print_word
-        from edgelearn.runtime.recognizer import Event
 
-        started = time.perf_counter()
-        happened = step(*block)
-        self._busy += time.perf_counter() - started
-        for event in happened:
-            if isinstance(event, Event):
-                print_word(event, self._as_json)
-                self._action(event)
+def _terminal(appliance: Appliance, session: Session, source: Source, as_json: bool) -> Terminal:
+    """Return the live view where a person looks at it, else plain lines."""
+    from edgelearn.cli.guide import PlainLines
 
-    def _summary(self, frames: int, samples: int) -> None:
-        """Print what was done for a stream of so many frames and samples."""
-        from edgelearn.runtime.session import SAMPLE_RATE_HZ
+    watched = source.live and not as_json and sys.stdout.isatty() and sys.stderr.isatty()
+    if not watched or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainLines(as_json, guided=False)
+    if importlib.util.find_spec("rich") is None:
+        say("a live view of the session needs one more package: pip install 'edgelearn[live]'")
+        return PlainLines(as_json, guided=False)
+    from edgelearn.cli.live_view import LiveView
 
-        board, counts = self._appliance.board, self._appliance.device.recognizer.counts
-        energy_mj = self._appliance.energy_mj(counts)
-        seconds = samples / SAMPLE_RATE_HZ
-        factor = self._busy / seconds if seconds else 0.0
-        self.ended = True  # from here on there is nothing left that a Ctrl-C would cut short
-        if self._as_json:
-            emit(
-                "end", frames=frames, overruns=self._source.gaps, realtime_factor=round(factor, 5),
-                energy_mj=round(energy_mj, 4), seconds=round(seconds, 3), sparsity=round(counts.sparsity, 4),
-                board=board.name,
-            )  # fmt: skip
-        else:
-            say(
-                f"{seconds:.1f} s of sound, {frames} frames, {self._source.gaps} overruns, "
-                f"real-time factor {factor:.4f}, {energy_mj:.3g} mJ of computing on {board.title} (estimate)"
-            )
+    return LiveView(appliance, session, source)

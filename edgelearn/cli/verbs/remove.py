@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from edgelearn.cli.arguments import add_settings
-from edgelearn.cli.output import emit, say
 
 HELP = "Forget a word: it is no longer reported, and its takes leave the rehearsal memory."
 
@@ -18,13 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Remove the word and save the model."""
+    from edgelearn.cli.remote import running_session, tell_session
+
+    if (session := running_session(args)) is not None:
+        tell_session(session, args, "remove", word=args.word)
+        return 0
     from edgelearn.cli.appliance import open_appliance
+    from edgelearn.cli.events import print_removed
 
     appliance = open_appliance(args)
     appliance.device.remove(args.word)
     appliance.save()
-    if args.json:
-        emit("removed", word=args.word)
-    else:
-        say(f"{args.word!r} is forgotten; `edgelearn undo` brings it back")
+    print_removed({"word": args.word}, bool(args.json))
     return 0

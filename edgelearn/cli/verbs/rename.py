@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from edgelearn.cli.arguments import open_model
-from edgelearn.cli.output import emit, say
 
 HELP = "Rename a word; what was learned of it stays."
 
@@ -18,12 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Rename the word and save the model."""
+    from edgelearn.cli.remote import running_session, tell_session
+
+    if (session := running_session(args)) is not None:
+        tell_session(session, args, "rename", word=args.word, new_name=args.new_name)
+        return 0
+    from edgelearn.cli.events import print_renamed
     from edgelearn.runtime.model import save_model
 
     path, model = open_model(args)
     save_model(path, model.renamed(args.word, args.new_name))
-    if args.json:
-        emit("renamed", word=args.word, new_name=args.new_name)
-    else:
-        say(f"{args.word!r} is now {args.new_name!r}")
+    print_renamed({"word": args.word, "new_name": args.new_name}, bool(args.json))
     return 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from edgelearn.cli.arguments import model_path
-from edgelearn.cli.output import emit, say
 
-HELP = "Take back the last change of the model (an added, renamed or removed word); a second undo takes that back."
+HELP = (
+    "Take back the last change of the model (an added, renamed or removed word); a second undo takes that back. "
+    "A `listen` that is running with this model goes back with it."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,15 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Swap the model with the generation before it."""
+    from edgelearn.cli.remote import running_session, tell_session
+
+    if (session := running_session(args)) is not None:
+        tell_session(session, args, "undo")
+        return 0
+    from edgelearn.cli.events import print_undone
     from edgelearn.runtime.model import load_model
     from edgelearn.store.model_file import undo_model
 
     path = model_path(args)
     undo_model(path)
     model = load_model(path)
-    words = [word.name for word in model.words]
-    if args.json:
-        emit("undone", words=words, last_change=model.history[-1] if model.history else None)
-    else:
-        say(f"back to: {', '.join(words)}")
+    last_change = model.history[-1] if model.history else None
+    print_undone({"words": [word.name for word in model.words], "last_change": last_change}, bool(args.json))
     return 0
