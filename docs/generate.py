@@ -57,7 +57,8 @@ EXITS = {
     ),
     "add": "1 if a take or the update was refused (nothing is changed then); 2 for a name that is taken; 3, 4, 5.",
     "confirm": (
-        "0; 1 if the utterance is no take of the word or the update was refused (nothing is changed then); 2 if there is "
+        "0; 1 if the utterance is no take of the word or the update was refused (nothing is changed then); "
+        "2 if there is "
         "no such word or no such utterance; 4, 5."
     ),
     "reject": "0; 1 if the update was refused (nothing is changed then); 2 if nothing was heard as a word; 4, 5.",
@@ -347,7 +348,8 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
             "data calls _noise_, events what it calls _noise_:something"
         ),
         "miss_rate, miss_rate_ci95": "stream: share of words that were not heard as themselves, interval over speakers",
-        "not_found_rate": "stream: share that no threshold would have found: not ended in time, or nearer to another word",
+        "not_found_rate": "stream: share that no threshold would have found: not ended in time, or nearer to another "
+        "word",
         "wrong_word_rate": "stream: share of words during which another one was heard",
         "false_accepts_per_hour, false_accepts_per_hour_upper95": (
             "stream: taught words heard in speech (in this noise) and in noise alone, an hour, and the Poisson bound"

@@ -31,7 +31,9 @@ _caching: Any = importlib.import_module("numba.core.caching")
 __all__ = ["cache_folder", "kernel"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_KERNEL_SOURCES = ("jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py", "pretrain/recurrence.py")
+_KERNEL_SOURCES = (
+    "jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py", "pretrain/recurrence.py",
+)  # fmt: skip
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

@@ -47,7 +47,7 @@ def add_row_gradient(
 
 
 @kernel
-def descend(row: Any, norm_q8: int, sums: Any, rate_q16: int, out: Any) -> None:
+def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
     """Write the unit vector of row (int8 [H], norm in Q8) less rate x 16 x sums (int32 [H], Q29) to out (int64 [H])."""
     for j in range(row.shape[0]):
         out[j] = (np.int64(row[j]) << (SUM_BITS + 8)) // norm_q8 - ((np.int64(sums[j]) * LOGIT_SCALE * rate_q16) >> 16)

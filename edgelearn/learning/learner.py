@@ -307,8 +307,8 @@ class Learner:
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0; sweeps and checks (of the old words, and of how well the new one separates, before
-        and after) hear every exemplar once each.
+        The steps are taken at rate 0. Sweeps and checks hear every exemplar once each: the checks are of the old words,
+        and of how well the new one separates, before and after.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)

@@ -275,7 +275,8 @@ def test_gradient_sum_cannot_overflow_at_its_worst_case(delta):
 
 
 RATES = pytest.mark.parametrize(
-    ("mult", "shift"), [(0, 4), (32767, 4), (32767, 16), (9, 20), (32767, 31), (32767, 32), (32767, 59), (500, 37), (1, 33)]
+    ("mult", "shift"),
+    [(0, 4), (32767, 4), (32767, 16), (9, 20), (32767, 31), (32767, 32), (32767, 59), (500, 37), (1, 33)],
 )
 
 

@@ -116,7 +116,7 @@ def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo])
 
 
 def _fewshot(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo]) -> int:
-    from edgelearn.learning.evaluation import LEARNERS
+    from edgelearn.learning.learners import LEARNERS
     from edgelearn.runtime.protocols import SHOTS, SHOTS_ACROSS, WORDS_ACROSS, FewShot, novel_words
 
     across = bool(args.across_speakers)
