@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.slice_us < math.inf or not 1 <= args.steps <= 100_000:
         raise UsageError("--slice-us takes 0 or more, --steps 1 to 100000")
     if args.plot is not None:
-        check_format(args.plot)
         if args.plot.suffix == PAGE:
             raise UsageError(f"cannot draw {args.plot}", "name a .png, .svg or .pdf file")
+        check_format(args.plot)
     background = read_clip(args.audio) if args.audio is not None else None
     scenario = load_scenario(args.script) if args.script is not None else Scenario(0.0)
     heard_s = len(background) / SAMPLE_RATE_HZ if background is not None else 0.0

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
             say(f"listening for {words or 'nothing: the model has no words'} (Ctrl-C ends it)")
         listening = Listening(appliance, session, source, actions, terminal, server)
         listening.run()
-        _print_end(listening.summary(), appliance.board.title, bool(args.json))
         with suppress(KeyboardInterrupt):  # there is nothing left that it would cut short
+            _print_end(listening.summary(), appliance.board.title, bool(args.json))
             actions.wait()
     return 0
 
