@@ -1,37 +1,20 @@
-"""`python -m firmware_sim VERB`: finds the verb, and turns every error into one message and an exit code."""
+"""`python -m firmware_sim VERB`: finds the verb; errors end it as they end `edgelearn`."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from edgelearn.cli.arguments import Parser
-from edgelearn.cli.output import say
-from edgelearn.errors import EdgelearnError, UsageError
+from edgelearn.cli.main import guarded
+from edgelearn.errors import UsageError
 from firmware_sim.verbs import VERBS
-
-INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
-    try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
-        print(end="", flush=True)
-    except EdgelearnError as error:
-        if os.environ.get("EDGELEARN_DEBUG"):
-            raise
-        say(f"firmware_sim: {error}")
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # the reader, such as `head`, has all it wanted; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    return code
+    return guarded("firmware_sim", lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgelearn import __version__
 from edgelearn.cli.arguments import Parser, add_common
@@ -27,12 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         # a file name or a word that the terminal has no letters for is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
+    return guarded("edgelearn", lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def guarded(program: str, run: Callable[[], int]) -> int:
+    """Return the exit code of `run`, or that of the error that ended it, told in one message."""
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = run()
         print(end="", flush=True)
     except EdgelearnError as error:
         _show_traceback_if_asked()
-        say(f"edgelearn: {error}")
+        say(f"{program}: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -42,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 0
     except OSError as error:
         _show_traceback_if_asked()
-        say(f"edgelearn: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        say(f"{program}: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         code = 1
     except Exception as error:
         _show_traceback_if_asked()
         say(
-            f"edgelearn: unexpected {type(error).__name__}: {error}\n"
+            f"{program}: unexpected {type(error).__name__}: {error}\n"
             "  this is a bug: please report it as CONTRIBUTING.md says, with what EDGELEARN_DEBUG=1 shows"
         )
         code = 1

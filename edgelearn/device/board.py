@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgelearn.device.configfile import check_keys, configs_dir, did_you_mean, read_toml
+from edgelearn.device.configfile import check_keys, find_shipped, read_toml, shipped
 from edgelearn.errors import UsageError
 
 SCHEMA_VERSION = 1
@@ -120,7 +120,7 @@ class Board:
 
 def list_boards() -> tuple[str, ...]:
     """Names of the shipped boards."""
-    return tuple(sorted(path.stem for path in (configs_dir() / "boards").glob("*.toml")))
+    return shipped("boards")
 
 
 def load_board(name_or_path: str | Path) -> Board:
@@ -128,13 +128,7 @@ def load_board(name_or_path: str | Path) -> Board:
 
     Raises UsageError for an unknown name, and for a file that does not follow the schema to the letter.
     """
-    text = str(name_or_path)
-    if text.endswith(".toml"):
-        return _parse(Path(text))
-    name = text.lower().replace("-", "_")
-    if name not in list_boards():
-        raise UsageError(f"no board {text!r}", did_you_mean(name, list_boards()))
-    return _parse(configs_dir() / "boards" / f"{name}.toml")
+    return _parse(find_shipped("boards", name_or_path))
 
 
 def _parse(path: Path) -> Board:

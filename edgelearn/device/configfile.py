@@ -32,6 +32,25 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax") from error
 
 
+def shipped(kind: str) -> tuple[str, ...]:
+    """Return the names of the shipped files of a kind, which is their folder: `boards`, `accelerators`."""
+    return tuple(sorted(path.stem for path in (configs_dir() / kind).glob("*.toml")))
+
+
+def find_shipped(kind: str, name_or_path: str | Path) -> Path:
+    """Return a shipped file of a kind by its name, or the path itself if it is one of a `.toml` file.
+
+    Raises UsageError for an unknown name.
+    """
+    text = str(name_or_path)
+    if text.endswith(".toml"):
+        return Path(text)
+    name = text.lower().replace("-", "_")
+    if name not in shipped(kind):
+        raise UsageError(f"no {kind.removesuffix('s')} {text!r}", did_you_mean(name, shipped(kind)))
+    return configs_dir() / kind / f"{name}.toml"
+
+
 def key_lines(text: str) -> dict[str, int]:
     """Return the line of every table and key of a TOML text that is valid, by its name with dots.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgelearn.device.configfile import check_keys, configs_dir, did_you_mean, read_toml
+from edgelearn.device.configfile import check_keys, find_shipped, read_toml, shipped
 from edgelearn.errors import UsageError
 from firmware_sim.accelerator.machine import Timing
 
@@ -153,7 +153,7 @@ class AcceleratorConfig:
 
 def list_accelerators() -> tuple[str, ...]:
     """Names of the shipped accelerators."""
-    return tuple(sorted(path.stem for path in (configs_dir() / "accelerators").glob("*.toml")))
+    return shipped("accelerators")
 
 
 def load_accelerator(name_or_path: str | Path) -> AcceleratorConfig:
@@ -161,13 +161,7 @@ def load_accelerator(name_or_path: str | Path) -> AcceleratorConfig:
 
     Raises UsageError for an unknown name, and for a file that does not follow the schema to the letter.
     """
-    text = str(name_or_path)
-    if text.endswith(".toml"):
-        return _parse(Path(text))
-    name = text.lower().replace("-", "_")
-    if name not in list_accelerators():
-        raise UsageError(f"no accelerator {text!r}", did_you_mean(name, list_accelerators()))
-    return _parse(configs_dir() / "accelerators" / f"{name}.toml")
+    return _parse(find_shipped("accelerators", name_or_path))
 
 
 def with_processing_elements(config: AcceleratorConfig, processing_elements: int) -> AcceleratorConfig:

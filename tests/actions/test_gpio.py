@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,29 +14,15 @@ from edgelearn.errors import EdgelearnError
 from tests.actions.heard import heard
 
 
-@pytest.fixture
-def board() -> Iterator[Any]:
-    """The mock factory, whose pins tell their state."""
-    pytest.importorskip("gpiozero", reason="pip install 'edgelearn[gpio]'")
-    from gpiozero import Device
-    from gpiozero.pins.mock import MockFactory
-
-    before = Device.pin_factory
-    Device.pin_factory = factory = MockFactory()
-    yield factory
-    factory.reset()
-    Device.pin_factory = before
-
-
 def lamp(**more: Any) -> GpioSpec:
     effects = {"on": ("left",), "off": ("right",), "toggle": ("go",), "pulse": ("five",)}
     words = ("left", "right", "go", "five")
     return GpioSpec(**({"name": "lamp", "pin": "17", "words": words, "pulse_s": 0.1} | effects | more))
 
 
-def test_words_switch_a_pin(board: Any) -> None:
+def test_words_switch_a_pin(pins: Any) -> None:
     reports: list[str] = []
-    pin = board.pin(17)
+    pin = pins.pin(17)
     with open_actions([lamp()], True, reports.append) as actions:
         assert (pin.function, pin.state) == ("output", 0)
         states = []
@@ -50,8 +35,8 @@ def test_words_switch_a_pin(board: Any) -> None:
     assert reports == []
 
 
-def test_a_pulse_ends(board: Any) -> None:
-    pin = board.pin(17)
+def test_a_pulse_ends(pins: Any) -> None:
+    pin = pins.pin(17)
     action = GpioAction(lamp())
     pin.clear_states()
     action.perform(heard("five"))
@@ -60,8 +45,8 @@ def test_a_pulse_ends(board: Any) -> None:
     action.close()
 
 
-def test_a_relay_that_switches_on_at_zero_volts(board: Any) -> None:
-    pin = board.pin(4)
+def test_a_relay_that_switches_on_at_zero_volts(pins: Any) -> None:
+    pin = pins.pin(4)
     action = GpioAction(lamp(pin="BCM4", active_low=True))
     assert pin.state == 1
     action.perform(heard("left"))
@@ -70,22 +55,22 @@ def test_a_relay_that_switches_on_at_zero_volts(board: Any) -> None:
 
 
 @pytest.mark.parametrize("pin", ["99", "no pin", "3V3"])
-def test_a_pin_that_is_none(board: Any, pin: str) -> None:
+def test_a_pin_that_is_none(pins: Any, pin: str) -> None:
     with pytest.raises(EdgelearnError, match=rf"actions\.lamp: cannot open pin {pin}: .+"):
         open_actions([lamp(pin=pin)], True, [].append)
-    assert board.pin(17).function == "input"
+    assert pins.pin(17).function == "input"
 
 
-def test_a_pin_in_use_gives_back_what_was_opened_before(board: Any) -> None:
+def test_a_pin_in_use_gives_back_what_was_opened_before(pins: Any) -> None:
     with pytest.raises(EdgelearnError, match=r"actions\.other: cannot open pin 17: .*in use"):
         open_actions([lamp(), lamp(name="other")], True, [].append)
-    assert board.pin(17).function == "input"
+    assert pins.pin(17).function == "input"
 
 
-def test_a_pin_that_fails_later_is_reported(board: Any) -> None:
+def test_a_pin_that_fails_later_is_reported(pins: Any) -> None:
     reports: list[str] = []
     with open_actions([lamp()], True, reports.append) as actions:
-        board.pin(17).function = "input"  # somebody else took it
+        pins.pin(17).function = "input"  # somebody else took it
         actions(heard("left"))
         actions.wait()
     assert len(reports) == 1

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,19 +51,6 @@ def recording(folder: Path, *names: str) -> str:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(samples.tobytes())
     return str(folder / "sound.wav")
-
-
-@pytest.fixture
-def pins() -> Iterator[Any]:
-    pytest.importorskip("gpiozero", reason="pip install 'edgelearn[gpio]'")
-    from gpiozero import Device
-    from gpiozero.pins.mock import MockFactory
-
-    before = Device.pin_factory
-    Device.pin_factory = factory = MockFactory()
-    yield factory
-    factory.reset()
-    Device.pin_factory = before
 
 
 def test_a_light_on_gpio(pins: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
