@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from edgelearn.audio.clips import read_clip
@@ -39,22 +40,36 @@ pcm.default {{ type plug slave.pcm "mic" }}
 """
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+AUDIBLE = 10 ** (-30 / 20)  # of the peak of a word: what is softer is its echo
 FIRST_WORD_S = 300  # the kernels may have to be compiled
 NOTICED_S, REOPENED_S, CPU_SHARE = 1.0, 2.0, 0.03  # what is wanted
 
 
-def make_microphone(folder: Path, rate_hz: int) -> None:
-    """Build the plug-in, and the sound that it plays: every recording of the demonstration, in quiet noise."""
+def build_plugin(folder: Path) -> None:
+    """Build the ALSA plug-in that is the microphone."""
     subprocess.run(
         ["gcc", "-O2", "-shared", "-fPIC", "-DPIC", "-o", folder / "libfilemic.so", PLUGIN, "-lasound"], check=True
     )
+
+
+def words_in_a_room(rate_hz: int) -> tuple[NDArray[np.int16], list[float]]:
+    """Return every recording of the demonstration in quiet noise, and the second at which each one's word has faded."""
     rng = np.random.default_rng(0)
-    parts = [np.zeros(12000)]
+    parts, ends = [np.zeros(12000)], []
     for path in sorted(RECORDINGS.glob("*.wav")):
-        parts += [read_clip(path).astype(np.float64), np.zeros(9600)]
+        word = read_clip(path).astype(np.float64)
+        audible = np.flatnonzero(np.abs(word) >= AUDIBLE * np.abs(word).max())
+        ends.append((sum(map(len, parts)) + int(audible[-1])) / 16000)
+        parts += [word, np.zeros(9600)]
     sound = np.concatenate(parts)
     sound = resample_poly(sound + 12 * rng.standard_normal(len(sound)), rate_hz // 16000, 1)
-    np.clip(np.rint(sound), -32768, 32767).astype("<i2").tofile(folder / "mic.raw")
+    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16), ends
+
+
+def make_microphone(folder: Path, rate_hz: int) -> None:
+    """Build the plug-in, and the sound that it plays, over and over."""
+    build_plugin(folder)
+    words_in_a_room(rate_hz)[0].astype("<i2").tofile(folder / "mic.raw")
     (folder / "alsa.conf").write_text(ALSA.format(folder, rate_hz))
 
 
@@ -82,11 +97,14 @@ class Listener:
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self.events.put((time.monotonic(), json.loads(line)))
+        self.events.put((time.monotonic(), {"event": "gone"}))
 
     def wait_for(self, event: str, state: str = "", timeout_s: float = 60) -> tuple[float, dict[str, Any]]:
         """Return the next event of a kind, and when it came."""
         while True:
             at, line = self.events.get(timeout=timeout_s)
+            if line["event"] == "gone":
+                sys.exit((self._folder / "stderr").read_text())
             if line["event"] == event and (not state or line["state"] == state):
                 return at, line
 

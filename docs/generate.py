@@ -104,6 +104,7 @@ ADDED = {
     "budget_bytes": "the budget",
     "old_words_before": "share of the old words' exemplars that were recognised before learning",
     "old_words_after": "the same, after",
+    "gained": "whether the gradient steps set the word further apart than the plain mean of its takes, and were kept",
     "confusable": "words that it sounds like, the closest first: [{word, score}], score the cosine to its takes",
 }
 LAST = {

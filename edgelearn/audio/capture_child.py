@@ -6,11 +6,10 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from edgelearn.audio import own_process
 from edgelearn.audio.microphones import InputDevice
 from edgelearn.audio.portaudio import block_frames
 from edgelearn.audio.ring import BlockRing, new_memory
@@ -18,7 +17,6 @@ from edgelearn.errors import AudioDeviceError
 
 ANSWER_SECONDS = 10.0  # for PortAudio to start and to list the devices, on a slow machine
 CLOSE_SECONDS = 1.0
-PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class CaptureChild:
@@ -34,16 +32,11 @@ class CaptureChild:
     def __init__(self, **order: Any) -> None:
         # memory of its own: a process that does not die at once must not write into the ring of the next one
         self._memory = new_memory()
-        search = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(
-            # -P: a module that lies in the current folder is not the program's
-            [sys.executable, "-P", "-m", "edgelearn.audio.capture_process", json.dumps(order | {"ring": self._memory})],
+        self._process = own_process.start(
+            "edgelearn.audio.capture_process",
+            json.dumps(order | {"ring": self._memory}),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[self._memory],
-            process_group=0,  # a terminal's Ctrl-C is not for it
-            env=os.environ | {"PYTHONPATH": search},
+            pass_fds=(self._memory,),
         )
         self._out = self._process.stdout.fileno()  # type: ignore[union-attr]
         self._poll = select.poll()

@@ -39,11 +39,9 @@ class Capture:
     def __init__(self, order: dict[str, Any], out: int) -> None:
         self._order = order
         self._out = out
-        self._woken = threading.Event()  # the first block came, or the stream ended
         self._silent = False
         self._number = 0
         self._unsent = 0
-        self._ended = threading.Event()
 
     def run(self) -> None:
         """Record until the stream ends; return when it does, or when a first attempt fails."""
@@ -65,6 +63,8 @@ class Capture:
 
     def _record(self, sd: Any) -> None:
         self._silent = False
+        # of this stream: one that is closed ends, and may say so late
+        woken, ended = threading.Event(), threading.Event()
         wanted, name, channel = self._order["device"], self._order["name"], self._order["channel"]
         devices = portaudio.inputs(sd)
         device = choose_again(devices, wanted, name) if name else choose(devices, wanted)
@@ -77,14 +77,19 @@ class Capture:
                 self._number += 1
                 ring.write(self._number, samples, bool(status.input_overflow))
                 self._tell_block()
+                woken.set()
+
+            def on_end() -> None:
+                ended.set()
+                woken.set()
 
             # told before the stream starts, and so before its first block
             say(self._out, opened=asdict(device), rate_hz=rate, channels=channels)
-            return {"callback": on_block, "finished_callback": self._on_end}
+            return {"callback": on_block, "finished_callback": on_end}
 
         stream = portaudio.open_input(sd, device, self._order["rate_hz"], channel, prepare)
         patience_s = self._order["patience_s"]
-        if not self._woken.wait(patience_s):
+        if not woken.wait(patience_s):
             self._silent = True
             problem = AudioDeviceError(
                 f"the microphone {device.name!r} has delivered nothing for {patience_s:g} s",
@@ -94,7 +99,7 @@ class Capture:
             stream.abort()
             stream.close()
             raise problem
-        self._ended.wait()
+        ended.wait()
         say(self._out, failed=f"the microphone {device.name!r} has stopped", hint="")
 
     def _tell_block(self) -> None:
@@ -102,11 +107,6 @@ class Capture:
         # a pipe is full when the parent has not looked for twenty minutes; it will be told then
         with contextlib.suppress(BlockingIOError):
             self._unsent -= os.write(self._out, b"\n" * self._unsent)
-        self._woken.set()
-
-    def _on_end(self) -> None:
-        self._ended.set()
-        self._woken.set()
 
 
 def inventory() -> dict[str, Any]:

@@ -89,9 +89,7 @@ def _read_row(row: dict[str, str | None], folder: Path, where: str) -> ClipInfo:
     if not texts["path"]:
         raise UsageError(f"{where}: the path is empty")
     if texts["split"] not in SPLITS:
-        raise UsageError(
-            f"{where}: the split is {texts['split']!r}", f"it must be one of {', '.join(SPLITS)}"
-        )
+        raise UsageError(f"{where}: the split is {texts['split']!r}", f"it must be one of {', '.join(SPLITS)}")
     novel = texts.get("novel", "")
     if novel not in ("yes", "no", ""):
         raise UsageError(f"{where}: novel is {novel!r}", "it must be yes, no, or empty")

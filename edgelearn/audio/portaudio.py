@@ -1,6 +1,6 @@
-"""PortAudio through sounddevice: what microphones there are, and opening one at a rate that it has.
+"""PortAudio through sounddevice: what microphones and loudspeaker there are, and opening a microphone at a rate it has.
 
-Only the capture process comes here, because of what PortAudio does when a microphone goes (see `capture_process`).
+Only processes of their own come here, because of what PortAudio does when a microphone goes (see `capture_process`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ def load() -> Any:
         import sounddevice
     except OSError:  # the package is there, the library that it calls is not
         raise AudioDeviceError(
-            "the microphone needs PortAudio, which is not installed", "type: sudo apt install libportaudio2"
+            "sound needs PortAudio, which is not installed", "type: sudo apt install libportaudio2"
         ) from None
     except ImportError:
-        raise AudioDeviceError(
-            "the microphone needs the package sounddevice", "type: pip install sounddevice"
-        ) from None
+        raise AudioDeviceError("sound needs the package sounddevice", "type: pip install sounddevice") from None
     except Exception as error:  # PortAudio's own, from its start
         raise AudioDeviceError(f"PortAudio does not start: {error}") from None
     return sounddevice
@@ -55,6 +53,18 @@ def inputs(sd: Any) -> list[InputDevice]:
         for index, device in enumerate(devices)
         if device["max_input_channels"] > 0
     ]
+
+
+def loudspeaker(sd: Any) -> dict[str, Any]:
+    """Return PortAudio's default output device, else its first; raises AudioDeviceError if there is none."""
+    try:
+        devices, default = sd.query_devices(), sd.default.device[1]
+    except sd.PortAudioError as error:
+        raise AudioDeviceError(f"PortAudio cannot list the loudspeakers: {error}") from None
+    found = [device for device in devices if device["max_output_channels"] > 0]
+    if not found:
+        raise AudioDeviceError("no loudspeaker is connected")
+    return next((device for device in found if device["index"] == default), found[0])
 
 
 def look_again(sd: Any) -> None:

@@ -64,6 +64,7 @@ class Appliance:
             "budget_bytes": self.device.arena.budget_bytes,
             "old_words_before": round(report.old_before, 4),
             "old_words_after": round(report.old_after, 4),
+            "gained": report.gained,
             "confusable": self._confusable(),
         }
 

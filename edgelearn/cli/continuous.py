@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgelearn.cli.output import emit, say, table
@@ -109,24 +110,25 @@ def _models(args: argparse.Namespace, clips: list[ClipInfo], course: Course) -> 
     places = [args.models / f"{name}.npz" for name in ("base", "dense", "joint")]
     if not all(place.exists() for place in places):
         try:
-            import torch  # noqa: F401 - to say in one sentence that it is missing
-        except ImportError:
-            raise EdgelearnError("training needs PyTorch", "pip install 'edgelearn[pretrain]'") from None
-        from edgelearn.pretrain.incremental import train_on_words
-        from edgelearn.pretrain.train import Recipe
+            from edgelearn.pretrain.incremental import train_on_words
+            from edgelearn.pretrain.train import Recipe
+        except ImportError as missing:
+            raise EdgelearnError(f"training needs {missing.name}", "pip install 'edgelearn[pretrain]'") from None
 
+        epochs = {name: getattr(args, name) for name in ("float_epochs", "delta_epochs")}
+        recipe = replace(Recipe(), **{name: number for name, number in epochs.items() if number is not None})
         try:
             args.models.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make {args.models}: {error.strerror}") from None
         if not (places[0].exists() and places[1].exists()):
             say(f"training on {len(course.base)} base words: {', '.join(course.base)}")
-            trained = train_on_words(clips, course.base, Recipe(), args.workers, say)
+            trained = train_on_words(clips, course.base, recipe, args.workers, say)
             for place, model in zip(places, trained, strict=False):
                 save_model(place, model)
         if not places[2].exists():
             say(f"training on all {len(course.words)} words together")
-            save_model(places[2], train_on_words(clips, course.words, Recipe(), args.workers, say)[0])
+            save_model(places[2], train_on_words(clips, course.words, recipe, args.workers, say)[0])
     base, dense, joint = (load_model(place) for place in places)
     return base, dense, joint
 

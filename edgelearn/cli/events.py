@@ -31,10 +31,11 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         emit("added", **fields)
         return
     clipped = f"; {fields['saturations']:,} numbers left their range and were clipped" * (fields["saturations"] > 0)
+    back = "" if fields["gained"] else " (put back: they gained nothing over the plain mean of the takes)"
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
         f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}: "
-        f"{fields['updates']} updates in {fields['seconds']:.3g} s here, "
+        f"{fields['updates']} updates{back} in {fields['seconds']:.3g} s here, "
         f"{fields['board_seconds']:.3g} s and {fields['energy_mj']:.3g} mJ on {board} (estimate)\n"
         f"  {100 * fields['sparsity']:.0f} % of the deltas were skipped, {100 * saved:.0f} % of the multiplications "
         f"saved; memory {fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes{clipped}\n"
@@ -57,11 +58,12 @@ def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:
 
 def added_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what learning took in a running session, as name and value."""
+    gained = "kept: they set it further apart" if fields["gained"] else "put back: they gained nothing"
     return [
         ("old words, before", f"{100 * fields['old_words_before']:.0f} %"),
         ("old words, after", f"{100 * fields['old_words_after']:.0f} %"),
         ("sparsity of the deltas", f"{100 * fields['sparsity']:.0f} %"),
-        ("updates", f"{fields['updates']}"),
+        ("updates", f"{fields['updates']}, {gained}"),
         ("time, here", f"{1000 * fields['seconds']:.0f} ms"),
         (f"time, {fields['board']} (estimate)", f"{1000 * fields['board_seconds']:.0f} ms"),
         (f"energy, {fields['board']} (estimate)", f"{fields['energy_mj']:.3g} mJ"),

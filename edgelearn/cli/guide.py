@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 METER_FLOOR_DB = -60.0
 METER_CELLS = 24
-REDO_HINT = "type r and Enter to say the last take again"
+TYPED = {"p": "play", "r": "redo"}
+TAKE_HINT = "type p and Enter to hear the last take, r and Enter to say it again"
 
 
 class PlainLines:
@@ -85,6 +86,8 @@ def sentence_of(event: str, fields: Mapping[str, Any], guided: bool = True) -> s
         return f"  the last take is dropped; {fields['missing']} to go"
     if event == "take":
         return f"  {fields['problem']}" if fields["problem"] else f"  heard; {fields['missing']} to go"
+    if event == "play":
+        return f"  cannot play it: {fields['problem']}" if fields["problem"] else "  this is the last take"
     if event == "word":
         return f"  heard the word {fields['word']!r} meanwhile, score {fields['score']:.2f}"
     if event == "cancelled":
@@ -112,8 +115,8 @@ def typing_descriptor() -> int | None:
         return None
 
 
-def typed_redo(descriptor: int | None) -> bool:
-    """Return whether a line has been typed that asks for the last take again; it does not wait for one."""
+def typed_request(descriptor: int | None) -> str:
+    """Return what a line that has been typed asks for, "play" or "redo"; "" for no such line: none is waited for."""
     if descriptor is None or not select.select([descriptor], [], [], 0)[0]:
-        return False
-    return os.read(descriptor, 1024).strip().lower() == b"r"
+        return ""
+    return TYPED.get(os.read(descriptor, 1024).decode(errors="ignore").strip().lower(), "")

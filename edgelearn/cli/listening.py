@@ -106,11 +106,11 @@ class Listening:
         self._busy += time.perf_counter() - started
 
     def _report(self, happened: list[Happening]) -> None:
-        self._keeper.keep()
         for event in happened:
             if isinstance(event, Event):
                 self._terminal.heard(event)
                 self._actions(event)
+        self._keeper.keep()  # after that: a card may take its time to write
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the event `end`."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.cli.lessons import choose_past
+from edgelearn.cli.take_player import TakePlayer
 from edgelearn.config import KEYS
 from edgelearn.errors import EdgelearnError, ModelFileError, UsageError
 from edgelearn.learning.learner import LearnerConfig
@@ -59,6 +60,7 @@ class LiveTeaching:
         self._source = source
         self._keeper = keeper
         self._tell_terminal = tell
+        self._player = TakePlayer(session, self._tell_played)
         self._job: _Job | None = None
 
     def request(self, request: dict[str, Any], client: Client | None = None) -> None:
@@ -66,13 +68,13 @@ class LiveTeaching:
         actions: dict[str, Callable[[dict[str, Any], Client | None], None]] = {
             "add": self._add, "teach": self._teach, "confirm": self._confirm, "reject": self._reject,
             "undo": self._undo, "remove": self._remove, "rename": self._rename, "redo": self._redo,
-            "cancel": self._cancel,
+            "play": self._play, "cancel": self._cancel,
         }  # fmt: skip
         do = request["do"]
         try:
             if do not in actions:
                 raise UsageError(f"a session cannot {do!r:.40}")
-            if self._job is not None and do not in ("redo", "cancel"):
+            if self._job is not None and do not in ("play", "redo", "cancel"):
                 raise EdgelearnError(
                     f"the session is busy with {self._session.word!r}", "do it again when that is learned"
                 )
@@ -85,7 +87,9 @@ class LiveTeaching:
         job = self._job
         if job is None:
             return []
+        self._player.follow()
         if job.client is not None and job.client.gone:
+            self._player.stop()
             self._session.cancel()
             self._job = None
             self._tell_terminal("cancelled", {"word": self._session.word})
@@ -118,6 +122,7 @@ class LiveTeaching:
 
     def finish(self) -> None:
         """End with the stream: takes that are missing are let go, a lesson under way runs to its end."""
+        self._player.stop()
         while self._job is not None and self._session.learning:
             self.work(60.0)
         if self._job is not None:
@@ -183,9 +188,19 @@ class LiveTeaching:
         elif client is None:
             raise EdgelearnError("there is no take to say again")
 
+    def _play(self, _: dict[str, Any], client: Client | None) -> None:  # noqa: ARG002 - the lesson's own client is told
+        if self._job is not None:
+            self._player.play()
+        else:
+            raise EdgelearnError("there is no take to hear", "ask for takes first: `edgelearn add WORD`")
+
+    def _tell_played(self, problem: str) -> None:
+        self._tell("play", {"problem": problem}, None if self._job is None else self._job.client)
+
     def _cancel(self, _: dict[str, Any], client: Client | None) -> None:
         job, self._job = self._job, None
         if job is not None:
+            self._player.stop()
             self._session.cancel()
             self._tell_terminal("cancelled", {"word": self._session.word})
             if job.client is not None and job.client is not client:

@@ -39,7 +39,7 @@ WORD_SHOWN_S = 4.0
 ROWS = (6, 5, 1)  # of the current word, the words, the keys; what is left is for what happened
 CARD_SHOWN_S = 20.0
 KEYS = "a add a word   c confirm a miss   x reject the last word   u undo   q quit"
-GATHERING_KEYS = "r say the last take again   Esc give up   q quit"
+GATHERING_KEYS = "p hear the last take   r say it again   Esc give up   q quit"
 PROMPTS = {"add": "the new word", "confirm": "the word that was missed"}
 
 
@@ -102,9 +102,9 @@ class LiveView:
             self._note(f"{fields['word']!r} is forgotten", "green")
         elif event == "renamed":
             self._note(f"{fields['word']!r} is now {fields['new_name']!r}", "green")
-        elif event in ("count", "take"):
+        elif event in ("count", "take", "play"):
             self._status = sentence_of(event, fields).strip()
-            if event == "take":
+            if event != "count":
                 self._note(self._status, "cyan")
         elif sentence := sentence_of(event, fields):
             self._note(sentence, "yellow")
@@ -140,7 +140,7 @@ class LiveView:
         if self._prompt is not None:
             return self._typed(*self._prompt, key)
         if self._session.busy:
-            simple = {"r": "redo", "\x1b": "cancel", "q": "quit"}
+            simple = {"p": "play", "r": "redo", "\x1b": "cancel", "q": "quit"}
         else:
             simple = {"x": "reject", "u": "undo", "q": "quit"}
             if key in "ac":
@@ -199,7 +199,8 @@ class LiveView:
         if session.learning:
             return Text(f"learning {session.word!r}: update {session.updates} of {session.config.steps}", "bold yellow")
         if session.gathering:
-            return Text(f"{session.word!r}: {self._status}", "bold yellow")
+            status = f"{session.word!r}: {self._status}"
+            return Text(status, "bold yellow", no_wrap=True, overflow="ellipsis")
         return Text("listening", "dim")
 
     def _happened(self) -> Panel:

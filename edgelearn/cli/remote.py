@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelearn.cli.arguments import model_path, settings
-from edgelearn.cli.guide import PlainLines, typed_redo, typing_descriptor
+from edgelearn.cli.guide import TAKE_HINT, PlainLines, typed_request, typing_descriptor
+from edgelearn.cli.output import say
 from edgelearn.errors import EdgelearnError
 from edgelearn.runtime.control import Connection, connect
 
@@ -24,13 +25,15 @@ def tell_session(session: Connection, args: argparse.Namespace, do: str, **field
     """Have a session do something, and print what it tells until that is done; raises the error that it tells."""
     lines = PlainLines(bool(args.json))
     keyboard = typing_descriptor() if do == "add" else None
+    if keyboard is not None:
+        say(TAKE_HINT)
     try:
         session.ask(do, **fields)
         with lines:
             for reply in session.replies(ANSWER_S, keyboard):
                 if reply is None:
-                    if typed_redo(keyboard):
-                        session.ask("redo")
+                    if request := typed_request(keyboard):
+                        session.ask(request)
                 elif reply["event"] == "error":
                     raise _error(reply)
                 else:

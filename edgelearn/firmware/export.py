@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def firmware_device(model: Model, budget_bytes: int, bias_q14: int = 0, refracto
 def export_c(
     folder: Path, model: Model, make_device: Callable[[], VoiceDevice], recordings: list[NDArray[np.int16]]
 ) -> Export:
-    """Write sources, memory map, tables, model and golden vectors for a device to `folder`; each file in one step.
+    """Write sources, memory map, tables, model and golden vectors for a device to `folder`: all of it, or nothing.
 
     make_device: a fresh device, as `firmware_device` returns it; recordings: int16 sound of the golden vectors.
     Raises UsageError if the sources are not installed or the folder cannot be written.
@@ -70,14 +71,12 @@ def export_c(
     device = make_device()
     image = encode_image(model, shape_digest(model, device.classifier.config.taught_rows), model.generation or 0)
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
-    texts["edgelearn_config.h"] = config_header(device, model, LearnerConfig().rate_q16)
+    texts["edgelearn_config.h"] = config_header(device, model, LearnerConfig())
     texts["edgelearn_tables.h"] = tables_header(model)
     texts["edgelearn_model.h"] = model_header(model, image)
     texts["edgelearn_golden.h"] = golden_header(make_golden(make_device(), recordings))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            _write(folder / name, text)
+        _write_folder(folder.resolve(), texts)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", "name a folder that can be written") from None
     return Export(
@@ -88,10 +87,18 @@ def export_c(
     )
 
 
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+def _write_folder(folder: Path, texts: dict[str, str]) -> None:
+    """Write files of these names; a new folder appears with all of them, in one there is what else is in it stays."""
+    there = folder.is_dir()
+    place = folder if there else folder.parent
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".edgelearn-", dir=place) as name:
+        new = Path(name) / "new"  # with the permissions of any new folder, which the temporary one has not
+        new.mkdir()
+        for file, text in texts.items():
+            (new / file).write_text(text, encoding="utf-8")
+        if there:
+            for file in texts:
+                os.replace(new / file, folder / file)
+        else:
+            new.rename(folder)

@@ -24,6 +24,7 @@ from edgelearn.runtime.voice import VoiceDevice
 SAMPLE_RATE_HZ = 16000
 REMEMBERED_SAMPLES = 3 * SAMPLE_RATE_HZ  # longer than any utterance, so that its sound can be judged when it ends
 REDO_SAMPLES = 3 * SAMPLE_RATE_HZ // 2  # after a countdown there is somebody who may want to say the last take again
+HOLD_SAMPLES = 3 * SAMPLE_RATE_HZ // 10  # what a loudspeaker and a room still have to say after a take was played
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Session:
         self._wanted = 0
         self._aside = False
         self._takes: list[NDArray[np.int8]] = []
+        self._last_take: NDArray[np.int16] | None = None
         self._takes_from = 0
+        self._played = (0, 0)
         self._grace = 0
         self._learn_at: int | None = None
         self._lesson: Iterator[TeachReport] | None = None
@@ -121,6 +124,11 @@ class Session:
         return self._wanted
 
     @property
+    def last_take(self) -> NDArray[np.int16] | None:
+        """The sound (int16, 16 kHz) of the last take of this word, refused or not; None if there is none."""
+        return self._last_take if self.gathering else None
+
+    @property
     def updates(self) -> int:
         """Gradient steps that the lesson under way has taken."""
         return self._report.updates
@@ -133,6 +141,7 @@ class Session:
         """
         self.device.check_new_word(word)
         self._word, self._wanted, self._takes, self._aside = word, takes, [], aside
+        self._last_take = None
         self._takes_from = self.samples + countdown_s * SAMPLE_RATE_HZ
         self._grace = REDO_SAMPLES if countdown_s else 0
         self._learn_at = None
@@ -147,6 +156,14 @@ class Session:
         self._wanted += 1
         self._learn_at = None
         return True
+
+    def hold(self) -> None:
+        """Let takes, and learning, wait a moment more: what is heard meanwhile is the last take, which is played."""
+        began, ends = self._played
+        self._played = (began if self.samples < ends else self.samples, self.samples + HOLD_SAMPLES)
+        self._takes_from = max(self._takes_from, self._played[1])
+        if self._learn_at is not None:
+            self._learn_at = max(self._learn_at, self._played[1] + self._grace)
 
     def learn(self, word: str, takes: int, lesson: Iterator[TeachReport]) -> None:
         """Run a lesson of the device, about takes that it has already, between the blocks to come."""
@@ -218,6 +235,8 @@ class Session:
         self._unframed = 0
 
     def _remember(self, samples: NDArray[np.int16]) -> None:
+        if not len(samples):
+            return  # a microphone that is away gives these for hours
         config = self.device.frontend.config
         self._unframed += len(samples)
         due = max(0, (self._unframed - config.frame) // config.hop + 1)
@@ -235,13 +254,17 @@ class Session:
         endpoint, config = self.device.endpoint, self.device.frontend.config
         begin, end = (self._origin + at * config.hop for at in (utterance.start, utterance.stop))
         spoken = begin + endpoint.pre_frames * config.hop
-        if self._wanted == 0 or spoken < self._takes_from or (self._aside and utterance.heard):
+        played = self._played[0] <= spoken < self._played[1]
+        take = self._wanted > 0 and spoken >= self._takes_from and not (self._aside and utterance.heard)
+        if take or played:
+            self._swallowed.add(round((utterance.start + endpoint.pre_frames) * config.hop / SAMPLE_RATE_HZ, 3))
+        if played or not take:
             return
-        self._swallowed.add(round((utterance.start + endpoint.pre_frames) * config.hop / SAMPLE_RATE_HZ, 3))
-        sound = [block for at, block in self._recent if at < end and at + len(block) > begin]
+        sound = [block[max(0, begin - at) : end - at] for at, block in self._recent if at < end]
+        self._last_take = np.concatenate([np.zeros(0, np.int16), *sound])
         name = f"take {len(self._takes) + 1}"
         try:
-            check_samples(np.concatenate(sound) if sound else np.zeros(0, np.int16), name)
+            check_samples(self._last_take, name)
             check_length(len(utterance.frames), endpoint, name)
             self.device.learner.check_takes([*self._takes, utterance.frames], self.config.agreement_q14)
         except TakeRejected as error:

@@ -156,6 +156,26 @@ def test_a_lost_microphone_is_opened_again_when_it_is_back(fate: Path, accident:
     assert not is_alive(second)
 
 
+@pytest.mark.usefixtures("short")
+def test_a_microphone_that_opened_in_vain_is_opened_again_by_the_same_process(fate: Path) -> None:
+    """The stream that is closed for its silence ends; that is not the end of the next one."""
+    with Microphone() as microphone:
+        sound_of(microphone, 60)
+        (fate / "stuck").touch()
+        blocks = iter(microphone)
+        while len(next(blocks)) > 0:
+            pass
+        patient = microphone._child
+        assert patient is not None
+        while patient.problem is None:
+            next(blocks)
+        (fate / "stuck").unlink()
+        while len(next(blocks)) == 0:
+            pass
+        assert microphone._child is patient
+    assert microphone.reopens == 1
+
+
 @pytest.mark.usefixtures("fate")
 def test_a_process_that_is_killed_is_replaced() -> None:
     changes: list[MicrophoneChange] = []

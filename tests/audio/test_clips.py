@@ -66,9 +66,7 @@ def test_flac_is_read_bit_exact(tmp_path: Path, rate_hz: int) -> None:
 
 def test_flac_of_24_bits_is_rounded(tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
-    soundfile.write(
-        tmp_path / "a.flac", np.array([1 << 16, 3 << 15, -1 << 31], np.int32), 16000, subtype="PCM_24"
-    )
+    soundfile.write(tmp_path / "a.flac", np.array([1 << 16, 3 << 15, -1 << 31], np.int32), 16000, subtype="PCM_24")
     assert read_clip(tmp_path / "a.flac").tolist() == [1, 2, -32768]
 
 

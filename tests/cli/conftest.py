@@ -13,7 +13,18 @@ from types import SimpleNamespace
 import pytest
 
 from edgelearn.cli.main import main
+from edgelearn.runtime.model import BASE_MODEL, load_model
+from edgelearn.runtime.voice import VoiceDevice
 from tests.cli.typed import Cli
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Kernels in the cache that processes of the tests share.
+
+    Compiling takes half a minute, and minutes on a busy machine: longer than anybody waits for an event.
+    """
+    VoiceDevice(load_model(BASE_MODEL)).warm_up()
 
 
 @pytest.fixture

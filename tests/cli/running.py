@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import queue
 import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 from typing import Any, Self
@@ -99,11 +102,20 @@ class Telling:
 
     def __init__(self, running: Running, *argv: str) -> None:
         self._running = running
+        self._keys, terminal = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edgelearn", *argv],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment,
+            stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment,
+            # a terminal of its own, at which it is in the foreground
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
+        os.close(terminal)
         self.said = ""
+
+    def type(self, line: str) -> None:
+        """Type a line at its terminal; what it has said before is forgotten."""
+        self.said = ""
+        os.write(self._keys, f"{line}\n".encode())
 
     def until(self, text: str) -> None:
         """Feed quiet, a tenth of a second of it each time, until the command says `text`."""
@@ -115,6 +127,7 @@ class Telling:
         while self._listen():
             pass
         out = self.process.communicate()[0].decode()
+        os.close(self._keys)
         assert self.process.returncode == code, self.said
         return out
 

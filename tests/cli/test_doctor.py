@@ -164,7 +164,7 @@ def test_portaudio_that_is_missing_fails_and_ends_the_matter(tmp_path: Path, mon
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert list(found().values()) == [
         Check(
-            "portaudio", "fail", "the microphone needs PortAudio, which is not installed",
+            "portaudio", "fail", "sound needs PortAudio, which is not installed",
             "type: sudo apt install libportaudio2",
         )
     ]  # fmt: skip

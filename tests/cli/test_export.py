@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,34 @@ def test_the_files_are_listed_and_whole(cli: Cli, tmp_path: Path) -> None:
     assert summary["arena_bytes"] <= 256 * 1024 - exporting.RESERVE_BYTES
     assert f"el_model_image[{summary['image_bytes']}]" in written["edgelearn_model.h"].decode()
     assert f"#define EL_TAPE_FRAMES {summary['tape_frames']}\n" in written["edgelearn_config.h"].decode()
-    # a second export is the same, and leaves nothing else behind
+    assert [path.name for path in out.parent.iterdir()] == ["folder"]
+    # a second export is the same, and leaves nothing else behind and what else there is alone
+    (out / "main.c").write_text("mine")
     cli("export", "--format", "c", "--out", str(out))
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == written
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == written | {"main.c": b"mine"}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_leaves_what_was_there(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    out = tmp_path / "disk" / "out"
+    if there:
+        out.mkdir(parents=True)
+        (out / "edgelearn_config.h").write_text("old")
+    write = Path.write_text
+
+    def fill_up(path: Path, text: str, encoding: str) -> int:
+        if path.name == "edgelearn_model.h":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text, encoding)
+
+    monkeypatch.setattr(Path, "write_text", fill_up)
+    assert "No space left on device" in cli("export", "--format", "c", "--out", str(out), code=2).err
+    monkeypatch.undo()
+    left = {path: path.read_text() for path in (tmp_path / "disk").rglob("*") if path.is_file()}
+    assert left == ({out / "edgelearn_config.h": "old"} if there else {})
+    assert out.exists() == there
 
 
 def test_what_is_refused(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,14 +21,20 @@ from tests.cli.typed import ADDED, TAKES
 
 ROOT = Path(__file__).resolve().parents[2]
 LEARN = ["--steps", "10", "--max-old-loss-percent", "100"]
+LOUDSPEAKER = """
+pcm.speaker {{ type file file "{0}/played.raw" format raw slave.pcm {{ type null }} }}
+pcm.default {{ type asym playback.pcm "speaker" capture.pcm {{ type null }} }}
+"""
 NEW = ("computer_flite-slt_take5", "computer_flite-slt_take6")
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory, compiled: None) -> dict[str, str]:  # noqa: ARG001
     folder = cache_folder()
     cache = {"NUMBA_CACHE_DIR": str(folder.parents[1])} if folder is not None else {}
-    return environment_of(tmp_path_factory.mktemp("home"), ROOT, cache)
+    home = tmp_path_factory.mktemp("home")
+    (home / "alsa.conf").write_text(LOUDSPEAKER.format(home))
+    return environment_of(home, ROOT, cache) | {"ALSA_CONFIG_PATH": str(home / "alsa.conf")}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,8 @@ def test_a_word_is_taught_from_another_terminal_heard_at_once_and_taken_back(run
     assert stat.S_IMODE(own_socket(home).parent.stat().st_mode) == 0o700
     running.feed(room("bed"))
     assert running.event()["word"] == "bed"
-    add = Telling(running, "add", "computer", "--takes", "3", "--json", *LEARN)
+    longer = ["--steps", "200", *LEARN[2:]]  # than a block of sound
+    add = Telling(running, "add", "computer", "--takes", "3", "--json", *longer)
     add.until("say 'computer' now")
     for number in (1, 2, 3):
         running.feed(room(f"computer_flite-slt_take{number}"))
@@ -121,6 +128,33 @@ def test_a_lesson_that_is_left_changes_nothing(running: Running, home: Path) -> 
     running.feed(room("computer_flite-slt_take2", "bed"))
     assert running.event()["word"] == "bed"
     assert model.read_bytes() == before
+
+
+def test_the_last_take_is_played_and_said_again(running: Running, home: Path) -> None:
+    add = Telling(running, "add", "computer", "--takes", "2", *LEARN)
+    add.until("say 'computer' now")
+    add.type("p")
+    add.until("cannot play it: there is none")
+    said = room("computer_flite-slt_take1")
+    running.feed(said)
+    add.until("1 to go")
+    add.type("p")
+    add.until("this is the last take")
+    add.until("say 'computer' now")  # takes wait until it has been played
+    played = (home / "played.raw").read_bytes()
+    assert len(played) > 16000
+    assert played in said.tobytes()
+    add.type("r")
+    add.until("the last take is dropped; 2 to go")
+    (home / "alsa.conf").write_text("pcm.default { type asym capture.pcm { type null } }")
+    running.feed(room("computer_flite-slt_take2"))
+    add.until("1 to go")
+    add.type("p")
+    add.until("cannot play it: no loudspeaker is connected")
+    add.type("\x03")
+    add.done(130)
+    running.feed(room("bed"))
+    assert running.event()["word"] == "bed"
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ ADDED: dict[str, Any] = {
     "word": "computer", "takes": 3, "old_words_before": 1.0, "old_words_after": 0.99, "sparsity": 0.7, "updates": 40,
     "seconds": 0.25, "board": "raspberry_pi_4", "board_seconds": 0.236, "energy_mj": 236.4, "peak_bytes": 261784,
     "budget_bytes": 262144, "frames_due": 155, "frames_heard": 155, "frames_lost": 0, "overruns": 0, "confusable": [],
+    "gained": True,
 }  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def test_what_learning_took_is_shown_for_a_while(view: LiveView) -> None:
     shown = "\n".join(lines(view))
     for text in ("old words, before", "100 %", "99 %", "250 ms", "236 mJ", "261,784 of 262,144", "155 due, 155 heard"):
         assert text in shown
+    assert "40, kept: they set it further apart" in shown
     view.tell("undone", {"words": ["bed"], "last_change": None})
     assert "old words, before" not in "\n".join(lines(view))
 
@@ -91,7 +93,12 @@ def test_while_takes_are_asked_for_the_keys_are_others(view: LiveView) -> None:
     for happening in view._session.hear(np.zeros(8000, np.int16)):
         view.tell("count", {"word": happening.word, "seconds": happening.seconds})  # type: ignore[union-attr]
     assert "'computer': 3 ..." in "\n".join(lines(view))
-    assert press(view, "r") + press(view, "\x1b") == [{"do": "redo"}, {"do": "cancel"}]
+    assert [*press(view, "pr"), *press(view, "\x1b")] == [{"do": "play"}, {"do": "redo"}, {"do": "cancel"}]
+    assert "p hear the last take" in lines(view)[-1]
+    view.tell("play", {"problem": "no loudspeaker is connected"})
+    shown = "\n".join(lines(view))
+    assert "'computer': cannot play it: no loudspea…" in shown
+    assert "cannot play it: no loudspeaker is connected " in shown
     assert press(view, "aux") == []
 
 

@@ -115,9 +115,7 @@ def test_usage_errors(argv: list[str], message: str, hint: str, capsys: pytest.C
     assert hint in rest
 
 
-def test_a_verb_that_is_planned_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_verb_that_is_planned_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(VERBS, "brew", "make coffee")
     assert main(["brew", "--last", "cup"]) == 2
     assert "`edgelearn brew` is not there yet in version" in capsys.readouterr().err
@@ -176,9 +174,7 @@ def test_a_full_disk_is_no_bug(
     assert capsys.readouterr().err == "edgelearn: No space left on device: model.npz\n"
 
 
-def test_ctrl_c_is_quiet(
-    verb_that: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_is_quiet(verb_that: Callable[[Callable[[], int]], None], capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt() -> int:
         raise KeyboardInterrupt
 
@@ -235,9 +231,7 @@ def test_config_show_prints_value_and_origin(
     assert "device.budget                  1MiB" in capsys.readouterr().out
 
 
-def test_devices_without_a_microphone(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_devices_without_a_microphone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgelearn.audio.capture.list_inputs", list)
     assert main(["devices"]) == 0
     captured = capsys.readouterr()
@@ -245,9 +239,7 @@ def test_devices_without_a_microphone(
     assert "no microphone is connected" in captured.err
 
 
-def test_devices_without_portaudio(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_devices_without_portaudio(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise AudioDeviceError("the package sounddevice is missing", "pip install sounddevice")
 

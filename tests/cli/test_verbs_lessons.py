@@ -96,7 +96,8 @@ def test_protocols_refuse_what_they_cannot_measure(cli: Cli, tmp_path: Path) -> 
     assert "nobody with more than 5 takes" in cli("evaluate", "stream", *data, code=2).err
     assert "no novel words of 'x'" in cli("evaluate", "stream", *data, "--dataset", "x", code=2).err
     assert "training clips of 0 words" in cli("evaluate", "incremental", *data, code=2).err
-    assert "--workers is 0" in cli("evaluate", "incremental", *data, "--workers", "0", code=2).err
+    for option in ("--workers", "--float-epochs", "--delta-epochs"):
+        assert f"{option} is 0" in cli("evaluate", "incremental", *data, option, "0", code=2).err
 
 
 def test_evaluate_stream(cli: Cli, tmp_path: Path) -> None:

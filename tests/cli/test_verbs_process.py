@@ -36,7 +36,7 @@ pcm.default {{ type plug slave.pcm "takes" }}
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path, compiled: None) -> dict[str, str]:  # noqa: ARG001
     clean = {name: text for name, text in os.environ.items() if not name.startswith(("EDGELEARN_", "XDG_"))}
     folder = cache_folder()
     cache = {"NUMBA_CACHE_DIR": str(folder.parents[1])} if folder is not None else {}

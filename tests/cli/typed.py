@@ -16,7 +16,7 @@ NEW_WORD = str(RECORDINGS / "computer_flite-slt_take5.wav")
 LEARN = ["--steps", "10", "--max-old-loss-percent", "100"]
 ADDED = {
     "word", "takes", "seconds", "updates", "sparsity", "saturations", "macs", "macs_dense", "energy_mj", "peak_bytes",
-    "budget_bytes", "old_words_before", "old_words_after",
+    "budget_bytes", "old_words_before", "old_words_after", "gained",
 }  # fmt: skip
 
 

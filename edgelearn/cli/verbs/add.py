@@ -77,24 +77,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(session: Connection, args: argparse.Namespace) -> None:
     """Let a running session learn the word."""
-    from edgelearn.audio.frontend import Frontend, frontend_bytes
-    from edgelearn.cli.arguments import open_model
-    from edgelearn.cli.remote import learning_flags, tell_session
-    from edgelearn.device.arena import Arena
-    from edgelearn.runtime.voice import SLACK_BYTES
+    from edgelearn.cli.remote import learning_flags, running_session, tell_session
 
     if args.files:
-        model = open_model(args)[1]
-        frontend = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + SLACK_BYTES))
-        takes = _takes(args.files, frontend, model.endpoint)
-        frames = [base64.b64encode(take.tobytes()).decode() for take in takes]
-        tell_session(session, args, "teach", word=args.word, frames=frames, **learning_flags(args))
+        session.close()  # it waits a few seconds for a request, and what follows may take longer
+        frames = _encoded_takes(args)
+        again = running_session(args)
+        if again is None:
+            raise EdgelearnError("the session that listens ended before this was done", "do it again")
+        tell_session(again, args, "teach", word=args.word, frames=frames, **learning_flags(args))
     else:
         say(f"the running session learns it: say {args.word!r} {args.takes} times at its microphone, when asked to")
         tell_session(
             session, args, "add",
             word=args.word, takes=args.takes, aside=args.while_listening, **learning_flags(args),
         )  # fmt: skip
+
+
+def _encoded_takes(args: argparse.Namespace) -> list[str]:
+    """Return the takes of the recordings as a session is told of them: feature frames in base64."""
+    from edgelearn.audio.frontend import Frontend, frontend_bytes
+    from edgelearn.cli.arguments import open_model
+    from edgelearn.device.arena import Arena
+    from edgelearn.runtime.voice import SLACK_BYTES
+
+    model = open_model(args)[1]
+    frontend = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + SLACK_BYTES))
+    takes = _takes(args.files, frontend, model.endpoint)
+    return [base64.b64encode(take.tobytes()).decode() for take in takes]
 
 
 def _takes(files: list[Path], frontend: Frontend, endpoint: EndpointConfig) -> list[NDArray[np.int8]]:
@@ -116,9 +126,10 @@ def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[in
     import numpy as np
 
     from edgelearn.audio.level import dbfs
-    from edgelearn.cli.guide import REDO_HINT, PlainLines, typed_redo, typing_descriptor
+    from edgelearn.cli.guide import TAKE_HINT, PlainLines, typed_request, typing_descriptor
     from edgelearn.cli.live_teaching import COUNTDOWN_S
     from edgelearn.cli.sources import open_source
+    from edgelearn.cli.take_player import TakePlayer
     from edgelearn.runtime.recognizer import Event
     from edgelearn.runtime.session import Countdown, Session, TakeHeard, Taught
 
@@ -126,15 +137,25 @@ def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[in
     session.ask_for(args.word, args.takes, args.while_listening, COUNTDOWN_S)
     keyboard = typing_descriptor()
     gaps = 0
-    with open_source("mic", appliance.settings.audio, bool(args.json)) as source, PlainLines(args.json) as lines:
-        hint = f"; {REDO_HINT}" * (keyboard is not None)
-        say(f"say {args.word!r} {args.takes} times, with a second of silence after each{hint}")
+    lines = PlainLines(bool(args.json))
+    with (
+        open_source("mic", appliance.settings.audio, bool(args.json)) as source,
+        TakePlayer(session, lambda problem: lines.tell("play", {"problem": problem})) as player,
+        lines,
+    ):
+        say(f"say {args.word!r} {args.takes} times, with a second of silence after each")
+        if keyboard is not None:
+            say(TAKE_HINT)
         for block in source:
             if source.gaps != gaps:
                 gaps = source.gaps
                 session.gap()
-            if typed_redo(keyboard) and session.redo():
+            request = typed_request(keyboard)
+            if request == "redo" and session.redo():
                 lines.tell("take", {"problem": "", "missing": session.missing, "redo": True})
+            elif request == "play":
+                player.play()
+            player.follow()
             for happening in session.push(block):
                 if isinstance(happening, Taught):
                     return happening.takes, happening.seconds, happening.report

@@ -66,17 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="incremental: processes that make features (default: 1)"
     )
+    for stage in ("float", "delta"):
+        parser.add_argument(
+            f"--{stage}-epochs", type=int, metavar="N",
+            help="incremental: of each network that is trained, as for `pretrain` (default: as there)",
+        )  # fmt: skip
     add_settings(parser, "device.budget", "device.board", "learning.steps")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the protocol and print its results."""
-    if args.draws < 1:
-        raise UsageError(f"--draws is {args.draws}", "it must be at least 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}", "it must be at least 0")
-    if args.workers < 1:
-        raise UsageError(f"--workers is {args.workers}", "it must be at least 1")
+    for name, least in (("seed", 0), ("draws", 1), ("workers", 1), ("float_epochs", 1), ("delta_epochs", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}", f"it must be at least {least}")
     from edgelearn.audio.datasets import read_manifest
     from edgelearn.cli.appliance import open_appliance
     from edgelearn.cli.continuous import evaluate_incremental, evaluate_stream

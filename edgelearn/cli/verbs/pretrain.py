@@ -28,14 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, calibrate, write the model, print its metrics."""
-    try:
-        import torch  # noqa: F401 - to say in one sentence that it is missing
-    except ImportError:
-        raise EdgelearnError("pretraining needs PyTorch", "pip install 'edgelearn[pretrain]'") from None
     from dataclasses import replace
 
-    from edgelearn.pretrain.run import pretrain
-    from edgelearn.pretrain.train import Recipe
+    try:
+        from edgelearn.pretrain.run import pretrain
+        from edgelearn.pretrain.train import Recipe
+    except ImportError as missing:
+        raise EdgelearnError(f"pretraining needs {missing.name}", "pip install 'edgelearn[pretrain]'") from None
 
     recipe = replace(Recipe(), seed=args.seed)
     for field in ("float_epochs", "delta_epochs"):

@@ -5,6 +5,8 @@ after the last.  While `gone` exists it is not there; an open one makes its proc
 While `stuck` exists it delivers nothing.  While `ended` exists its stream ends.  `overflow`: the next block is told to
 come after an overrun.  `devices` holds another number of microphones than one, `pace` another pause between two blocks
 than 20 ms.  Without `samples.raw` every block is filled with its number.
+
+There is a loudspeaker as well, which writes to `played.raw`, unless `refuses` exists.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def query_devices() -> list[dict[str, Any]]:
         time.sleep(60)
     count = int((FOLDER / "devices").read_text()) if is_so("devices") else 1
     device = {"name": "Fake Mic", "hostapi": 0, "max_input_channels": CHANNELS, "default_samplerate": float(RATE_HZ)}
-    return [] if is_so("gone") else [device] * count
+    speaker = {"name": "Fake Speaker", "hostapi": 0, "max_input_channels": 0, "default_samplerate": 48000.0}
+    devices = [] if is_so("gone") else [*[device] * count, speaker]
+    return [one | {"index": n, "max_output_channels": int(one is speaker)} for n, one in enumerate(devices)]
 
 
 def query_hostapis() -> list[dict[str, Any]]:
@@ -106,3 +110,19 @@ class RawInputStream:
                 block = sound[at : at + self._block_bytes].ljust(self._block_bytes, b"\0")
             self._callback(block, len(block), None, SimpleNamespace(input_overflow=overflow))
         self._finished()
+
+
+class RawOutputStream:
+    def __init__(self, **_: Any) -> None:
+        if is_so("refuses"):
+            raise PortAudioError("no")
+
+    def __enter__(self) -> RawOutputStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, sound: bytes) -> None:
+        with (FOLDER / "played.raw").open("ab") as file:
+            file.write(sound)

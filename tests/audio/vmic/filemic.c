@@ -1,8 +1,9 @@
 /* A microphone for tests: an ALSA plug-in whose "sound card" is a file of raw samples (16 bit, little-endian, mono).
  *
  * It produces frames at the pace of the clock from the moment it is started, the first one being the first of the file, and
- * after the last silence, or with `loop 1` the file again.  Two files steer it while it runs: when `gone` exists the device has been pulled out, when `stuck`
- * exists it is there and delivers nothing.
+ * after the last silence, or with `loop 1` the file again.  Two files steer it while it runs: when `gone` exists the device has
+ * been pulled out, when `stuck` exists it is there and delivers nothing.  To the file `clock` it writes when it was started, in
+ * seconds of CLOCK_MONOTONIC: that is when the first sample was spoken.
  */
 #include <alsa/asoundlib.h>
 #include <alsa/pcm_external.h>
@@ -17,6 +18,7 @@ typedef struct {
     snd_pcm_uframes_t frames;
     char *gone;
     char *stuck;
+    char *clock;
     unsigned rate;
     long loop;
     int timer;
@@ -43,8 +45,14 @@ static int set_timer(filemic_t *mic, long nanoseconds) {
 
 static int on_start(snd_pcm_ioplug_t *io) {
     filemic_t *mic = io->private_data;
+    FILE *clock = mic->clock ? fopen(mic->clock, "w") : NULL;
+
     clock_gettime(CLOCK_MONOTONIC, &mic->started);
     mic->running = 1;
+    if (clock) {
+        fprintf(clock, "%lld.%09ld\n", (long long)mic->started.tv_sec, mic->started.tv_nsec);
+        fclose(clock);
+    }
     return set_timer(mic, (long)(1e9 * io->period_size / mic->rate / 4)); /* four looks at the clock a period */
 }
 
@@ -110,6 +118,7 @@ static int on_close(snd_pcm_ioplug_t *io) {
     if (mic->samples) fclose(mic->samples);
     free(mic->gone);
     free(mic->stuck);
+    free(mic->clock);
     free(mic);
     return 0;
 }
@@ -143,7 +152,7 @@ static int limit_parameters(filemic_t *mic) {
 
 SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
     snd_config_iterator_t i, next;
-    const char *samples = NULL, *gone = NULL, *stuck = NULL;
+    const char *samples = NULL, *gone = NULL, *stuck = NULL, *clock = NULL;
     long rate = 16000, loop = 0;
     filemic_t *mic;
     int error;
@@ -156,6 +165,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
         if (!strcmp(id, "samples")) snd_config_get_string(entry, &samples);
         if (!strcmp(id, "gone")) snd_config_get_string(entry, &gone);
         if (!strcmp(id, "stuck")) snd_config_get_string(entry, &stuck);
+        if (!strcmp(id, "clock")) snd_config_get_string(entry, &clock);
         if (!strcmp(id, "rate")) snd_config_get_integer(entry, &rate);
         if (!strcmp(id, "loop")) snd_config_get_integer(entry, &loop);
     }
@@ -169,6 +179,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(filemic) {
     mic->loop = loop;
     mic->gone = gone ? strdup(gone) : NULL;
     mic->stuck = stuck ? strdup(stuck) : NULL;
+    mic->clock = clock ? strdup(clock) : NULL;
     mic->rate = (unsigned)rate;
     mic->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     mic->io.version = SND_PCM_IOPLUG_VERSION;
