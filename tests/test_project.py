@@ -64,9 +64,7 @@ def name_of(path: Path) -> str:
 def test_layers(path: Path) -> None:
     for folder, others in FORBIDDEN.items():
         if path.is_relative_to(ROOT / folder):
-            wrong = [
-                name for name in imports(path) for other in others if in_package(name, f"edgelearn.{other}")
-            ]
+            wrong = [name for name in imports(path) for other in others if in_package(name, f"edgelearn.{other}")]
             assert not wrong
     if path.is_relative_to(ROOT / "edgelearn"):
         assert not [name for name in imports(path) if in_package(name, "firmware_sim")]
@@ -125,7 +123,7 @@ def test_versions_and_licence() -> None:
 
 
 def test_the_scripts_are_valid_and_can_be_run() -> None:
-    for script in ("scripts/setup.sh", "scripts/firmware_tools.sh", ".ci/run"):
+    for script in ("scripts/setup.sh", "scripts/firmware_tools.sh", "scripts/arm64_test.sh", ".ci/run"):
         assert os.access(ROOT / script, os.X_OK)
         subprocess.run(["sh", "-n", ROOT / script], check=True)
 
