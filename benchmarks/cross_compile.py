@@ -73,9 +73,7 @@ class Loop:
     def wide_multiplies(self) -> tuple[str, ...]:
         """Multiplications of 64 by 64 bits, which vectors do not have and which scalar code is slow at."""
         return tuple(
-            text
-            for text in self.instructions
-            if _mnemonic(text) in _SCALAR_WIDE and text.split()[1].startswith("x")
+            text for text in self.instructions if _mnemonic(text) in _SCALAR_WIDE and text.split()[1].startswith("x")
         )
 
     @property

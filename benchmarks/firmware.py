@@ -1,4 +1,4 @@
-"""Instructions of the firmware on Cortex-M cores, counted exactly under QEMU: a frame, an utterance, a learning step.
+"""Instructions of the firmware on Cortex-M cores, counted exactly under QEMU: a frame, an utterance, a lesson, a step.
 
 `python benchmarks/firmware.py` prints the tables of docs/firmware.md. It needs gcc, gcc-arm-none-eabi and
 qemu-system-arm. A board's time is instructions times an assumed number of cycles for each, which QEMU does not know.
@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from edgelearn.audio.clips import read_clip
+from edgelearn.audio.frontend import Frontend
 from edgelearn.cli.output import say, table
+from edgelearn.device.arena import Arena
 from edgelearn.device.board import load_board
 from edgelearn.device.cost import cost
 from edgelearn.engine.counts import Counts
@@ -22,6 +24,7 @@ from edgelearn.errors import EdgelearnError
 from edgelearn.firmware.export import export_c, firmware_device
 from edgelearn.firmware.golden import device_longest, sound
 from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.rehearsed import script
 from edgelearn.runtime.voice import VoiceDevice
@@ -55,6 +58,7 @@ def report(folder: Path) -> None:
     programs = {core: build_core(shipped, core, folder / f"{core.name}.elf") for core in CORES}
     print_sizes(programs, clip)
     print_listening(programs, counter, clip)
+    print_lesson(programs, counter, model)
     print_learning(folder, model, counter, clip)
 
 
@@ -65,7 +69,7 @@ def export(folder: Path, model: Model, budget_bytes: int, clip: np.ndarray) -> P
 
 
 def print_sizes(programs: dict[Core, Path], clip: np.ndarray) -> None:
-    """Print flash and RAM of the program for 256 KiB, with the stack of self-test, a word and two gradient steps."""
+    """Print flash and RAM of the program for 256 KiB, with the stack of self-test, lesson, word and gradient steps."""
     samples = sound([clip])
     work = command("g") + command("h", len(samples), data=samples.astype("<i2").tobytes())
     work += command("s", 0, 1, 60) * 2 + command("k")
@@ -104,6 +108,26 @@ def print_listening(programs: dict[Core, Path], counter: Path, clip: np.ndarray)
         utterance = third - second - frames * quiet
         rows.append((core.name, round(quiet), sum(spoken), round(utterance), round(utterance / sum(spoken))))
     table(["core", "frame of silence", "frames of an utterance", "more for the utterance", "more for each frame"], rows)
+    print()
+
+
+def print_lesson(programs: dict[Core, Path], counter: Path, model: Model) -> None:
+    """Print instructions of a whole lesson from three takes, and of its slices."""
+    frontend, config = Frontend(model.frontend, Arena(1 << 16)), LearnerConfig()
+    files = [line.path for line in script() if line.role == "take"][:3]
+    work = command("b")
+    for path in files:
+        take = take_from_clip(read_clip(path), frontend, model.endpoint, path.name)
+        work += command("t", len(take), data=take.tobytes())
+    work += command("e") + command("L", config.steps, config.sweeps, round(65536 * config.max_old_loss))
+    rows = []
+    for core, program in programs.items():
+        said, marks = run_core(program, core, work, counter)
+        slices = np.diff(marks[:-1])  # the last one is the end of the program
+        gained = "kept" if "gained 1" in said.splitlines() else "put back"
+        longest = [int(slices.max()), int(np.percentile(slices, 99)), int(np.median(slices))]
+        rows.append((core.name, marks[-2] - marks[0], len(slices) + 1, *longest, gained))
+    table(["core", "a lesson", "slices", "the longest", "99 % are below", "median", "what was learned"], rows)
     print()
 
 

@@ -1,13 +1,15 @@
-"""What a device does, call by call and cut to pieces: the counted work of each, where firmware could return.
+"""What a device does, call by call and cut to pieces: the counted work of each slice of the firmware.
 
 The engine's calls are not changed, they are only watched: every call of the network and of the classifier leaves its
-counts here. A forward pass is run frame by frame, which gives the same integers; the counts of a backward pass are
-those of its frames, of an update those of its columns and of its biases. The pieces of a call sum to its counts.
+counts here. A piece is what `el_slice` or `el_listen` of firmware_sim/firmware does before it returns: a frame of a
+forward pass, with what the classifier makes of the last one; a frame of a backward pass; a column of an update, or its
+biases; an utterance of a sweep, or a row that moves; a column compared with the image in flash, or put back from it.
+The pieces of a call sum to its counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts, count_backward, count_gradient, count_update
+from edgelearn.learning.adaptation import count_sweep
 
 if TYPE_CHECKING:
+    from edgelearn.engine.layout import NetworkConfig
     from edgelearn.engine.network import State
     from edgelearn.engine.tape import Tape
+    from edgelearn.learning.learner import LearnerConfig, TeachReport
     from edgelearn.runtime.voice import VoiceDevice
 
 
@@ -62,6 +67,21 @@ def update_pieces(tape: Tape) -> list[Counts]:
     return pieces
 
 
+def image_pieces(network: NetworkConfig, put_back: bool) -> list[Counts]:
+    """Return the work of comparing the weights with those of an image in flash, or of putting them back, by column."""
+    pieces = []
+    for layer in network.layers:
+        for size in [8 * layer.hidden] * (layer.inputs + layer.hidden) + [16 * layer.hidden]:
+            written = size if put_back else 0
+            pieces.append(
+                Counts(
+                    weight_bytes_read=size - written, weight_bytes_written=written, state_bytes=size,
+                    elementwise_ops=4 * layer.hidden,
+                )
+            )  # fmt: skip
+    return pieces
+
+
 def minus(all_of_it: Counts, part: Counts) -> Counts:
     """Return the difference of two counts, field by field."""
     return Counts(*(getattr(all_of_it, one.name) - getattr(part, one.name) for one in fields(Counts)))
@@ -87,6 +107,11 @@ class Probe:
         self._forward, self._backward, self._update = network.forward, network.backward, network.update
         for name in ("forward", "backward", "update"):
             setattr(network, name, getattr(self, f"_watch_{name}"))
+        self._load_weights, self._load_rows = network.load, classifier.load
+        setattr(network, "load", self._watch_load_weights)  # noqa: B010 - a method cannot be assigned to
+        setattr(classifier, "load", self._watch_load_rows)  # noqa: B010
+        self._teach = device.learner.teach
+        setattr(device.learner, "teach", self._watch_teach)  # noqa: B010
         rows, hidden = classifier.config.rows, network.config.hidden
         embedding = Counts(elementwise_ops=3 * hidden)
         cosines = Counts(macs_forward=rows * hidden, elementwise_ops=rows)
@@ -95,6 +120,9 @@ class Probe:
             ("embed", embedding), ("cosines", cosines), ("scores", cosines), ("head_step", embedding + cosines + head)
         ):  # fmt: skip
             setattr(classifier, name, self._watched(getattr(classifier, name), name, counts))
+        self._add_row_gradient, self._move_row = classifier.add_row_gradient, classifier.move_row
+        for name in ("add_row_gradient", "move_row"):
+            setattr(classifier, name, getattr(self, f"_watch_{name}"))
         for owner, name in ((classifier, "set_row"), (classifier, "move_row"), (classifier, "load"), (network, "load")):
             setattr(owner, name, self._after_a_pause(getattr(owner, name)))
         self._learns = True
@@ -117,6 +145,12 @@ class Probe:
         else:
             self.heard.append((self._device.recognizer.frames - 1, piece))
 
+    def _join(self, piece: Piece) -> None:
+        """Add a piece of learning, to which the frame or unit vector before it belongs: both are one slice."""
+        if self._learns and self.learned and self.learned[-1].call in ("forward", "embed"):
+            piece = Piece(piece.call, self.learned.pop().counts + piece.counts, piece.writes)
+        self._add(piece)
+
     def _stop_if_asked(self) -> None:
         if self.pause is not None and self.learned:
             self.pause()
@@ -125,10 +159,34 @@ class Probe:
         piece = Piece(name, counts)
 
         def watched(*args: Any) -> Any:
-            self._add(piece)
+            (self._add if name == "head_step" else self._join)(piece)
             return call(*args)
 
         return watched
+
+    def _watch_add_row_gradient(self, *args: Any) -> int:
+        added = self._add_row_gradient(*args)
+        rows, hidden = self._device.classifier.rows, self._device.network.config.hidden
+        self._join(Piece("sweep", count_sweep(1, 0, rows, added, 0, hidden)))
+        return added
+
+    def _watch_move_row(self, *args: Any) -> None:
+        self._move_row(*args)
+        self._add(Piece("sweep", count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden)))
+
+    def _watch_teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
+        self._learns = True
+        self.learned += [Piece("image", counts) for counts in image_pieces(self._device.network.config, False)]
+        yield from self._teach(row, config)
+
+    def _watch_load_weights(self, *args: Any) -> None:
+        self._load_weights(*args)
+        self.learned += [Piece("image", counts, True) for counts in image_pieces(self._device.network.config, True)]
+
+    def _watch_load_rows(self, *args: Any) -> None:
+        self._load_rows(*args)
+        row = count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden)
+        self.learned += [Piece("image", row, True)] * self._device.classifier.rows
 
     def _after_a_pause(self, call: Callable[..., None]) -> Callable[..., None]:
         def paused(*args: Any) -> None:

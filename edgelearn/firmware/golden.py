@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,30 +19,45 @@ if TYPE_CHECKING:
     from edgelearn.runtime.voice import VoiceDevice
 
 LEAD_S, TAIL_S, NOISE_LEVEL = 0.3, 0.5, 12.0
-STEPS = 4
+STEPS, SWEEPS = 4, 2
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Sound int16, CRC-32 of its features, the words heard in it; losses and CRC-32 of the weights after learning."""
+    """Sound int16, CRC-32 of its features, the words heard in it; a lesson, the losses of more steps, CRC-32 after all.
+
+    lesson: whether what it learned was kept, and the word's threshold (Q14); None if there was none.
+    """
 
     samples: NDArray[np.int16]
     features_crc: int
     events: tuple[tuple[int, int, int, int], ...]
     """Position of the word, score (Q14), last frame of speech, frame of the decision."""
+    lesson: tuple[bool, int] | None
     losses_q10: tuple[int, ...]
     weights_crc: int
+    prototypes_crc: int
 
 
 def make_golden(device: VoiceDevice, recordings: list[NDArray[np.int16]]) -> Golden:
-    """Let a fresh device hear recordings and learn from its exemplars; the device is changed by it."""
+    """Let a fresh device hear recordings and learn from its exemplars; the device is changed by it.
+
+    The first exemplar is taught as a new word, if there is room, in a short lesson from this one take.
+    """
     samples = sound(recordings)
     frames = device.frontend.push(samples)
     device.recognizer.reset()
     events = tuple(event_numbers(device, event) for event in device.recognizer.push(samples))
-    records = device.memory.exemplars()
+    lesson = None
     report = TeachReport()
     frames_of = np.empty((device_longest(device), device.frontend.config.bands), np.int8)
+    room = device.classifier.rows < device.classifier.config.rows
+    for record in device.memory.exemplars()[: int(room)]:
+        row = device.learner.enrol([device.memory.decode(record, frames_of)])
+        config = LearnerConfig(steps=STEPS, least_takes=1, sweeps=SWEEPS, max_old_loss=1.0)
+        (taught,) = deque(device.learner.teach(row, config), maxlen=1)
+        lesson = taught.gained, device.learner.threshold_q14(row, device.model().open_set_q14)
+    records = device.memory.exemplars()
     for number in range(STEPS if records else 0):
         record = records[number * 7 % len(records)]
         device.learner.step(device.memory.decode(record, frames_of), record.row, number, LearnerConfig(), report)
@@ -49,8 +65,10 @@ def make_golden(device: VoiceDevice, recordings: list[NDArray[np.int16]]) -> Gol
         samples=samples,
         features_crc=zlib.crc32(frames.tobytes()),
         events=events,
+        lesson=lesson,
         losses_q10=tuple(round(loss * 1024) for loss in report.losses),
         weights_crc=weights_crc(device),
+        prototypes_crc=zlib.crc32(device.classifier.prototypes().tobytes()),
     )
 
 
@@ -98,11 +116,16 @@ def device_longest(device: VoiceDevice) -> int:
 def golden_header(golden: Golden) -> str:
     """Return edgelearn_golden.h, which selftest.c compares the firmware with."""
     events = ",\n    ".join("{" + ", ".join(map(str, event)) + "}" for event in golden.events) or "{-1, 0, 0, 0}"
+    gained, threshold_q14 = golden.lesson or (False, 0)
     losses = c_array("static const int32_t el_golden_losses_q10", golden.losses_q10 or (0,))
     return (
         f"{GENERATED}#ifndef EDGELEARN_GOLDEN_H\n#define EDGELEARN_GOLDEN_H\n\n#include <stdint.h>\n\n"
         f"#define EL_GOLDEN_FEATURES_CRC UINT32_C(0x{golden.features_crc:08X})\n"
         f"#define EL_GOLDEN_WEIGHTS_CRC UINT32_C(0x{golden.weights_crc:08X})\n"
+        f"#define EL_GOLDEN_PROTOTYPES_CRC UINT32_C(0x{golden.prototypes_crc:08X})\n"
+        f"#define EL_GOLDEN_LESSON {int(golden.lesson is not None)}\n"
+        f"#define EL_GOLDEN_LESSON_STEPS {STEPS}\n#define EL_GOLDEN_LESSON_SWEEPS {SWEEPS}\n"
+        f"#define EL_GOLDEN_GAINED {int(gained)}\n#define EL_GOLDEN_THRESHOLD_Q14 ({threshold_q14})\n"
         f"#define EL_GOLDEN_EVENTS {len(golden.events)}\n#define EL_GOLDEN_STEPS {len(golden.losses_q10)}\n\n"
         "/* Word, score (Q14), last frame of speech, frame of the decision. */\n"
         f"static const int32_t el_golden_events[{max(1, len(golden.events))}][4] = {{\n    {events},\n}};\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
 from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.firmware.image import shape_digest
@@ -14,6 +16,7 @@ from edgelearn.runtime.recognizer import ring_frames
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
+    from edgelearn.learning.learner import LearnerConfig
     from edgelearn.runtime.model import Model
     from edgelearn.runtime.voice import VoiceDevice
 
@@ -26,10 +29,11 @@ STATE_FIELDS = ("memory", "c", "h", "h_hat", "x_hat")
 GRADIENT_FIELDS = ("h", "c", "memory", "h_hat", "x_hat")
 
 
-def config_header(device: VoiceDevice, model: Model, rate_q16: int) -> str:
+def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> str:
     """Return edgelearn_config.h: every size and number of the device, and its memory map as a struct."""
     frontend, endpoint, layers = model.frontend, model.endpoint, model.network.layers
     rows = device.classifier.config
+    random = np.random.PCG64(learner.seed).state["state"]
     numbers = {
         "EL_DIGEST": f"UINT32_C(0x{shape_digest(model, rows.taught_rows):08X})",
         "EL_SAMPLE_RATE_HZ": frontend.sample_rate_hz,
@@ -63,15 +67,26 @@ def config_header(device: VoiceDevice, model: Model, rate_q16: int) -> str:
         "EL_OPEN_SET_Q14": model.open_set_q14,
         "EL_BIAS_Q14": device.recognizer.bias_q14,
         "EL_REFRACTORY_FRAMES": device.recognizer.refractory_frames,
-        "EL_RATE_Q16": rate_q16,
+        "EL_RATE_Q16": learner.rate_q16,
+        "EL_STEPS": learner.steps,
+        "EL_LEAST_TAKES": learner.least_takes,
+        "EL_SWEEPS": learner.sweeps,
+        "EL_ROW_RATE_Q16": learner.row_rate_q16,
+        "EL_MOST_OLD_LOSS_Q16": round(learner.max_old_loss * 65536),
+        "EL_SEED_STATE_HIGH": _wide(random["state"] >> 64),
+        "EL_SEED_STATE_LOW": _wide(random["state"]),
+        "EL_SEED_INCREMENT_HIGH": _wide(random["inc"] >> 64),
+        "EL_SEED_INCREMENT_LOW": _wide(random["inc"]),
+        "EL_IDLE": identifier(idle_region(len(layers))),
         "EL_ARENA_BYTES": device.arena.used_bytes,
     }
     defines = "".join(f"#define {name} {_number(value)}\n" for name, value in numbers.items())
     table = ", \\\n".join(f"        {_layer(device.arena, model, k)}" for k in range(len(layers)))
+    struct = _struct(device.arena, len(layers))
     return (
         f"{GENERATED}#ifndef EDGELEARN_CONFIG_H\n#define EDGELEARN_CONFIG_H\n\n"
         "#include <stddef.h>\n#include <stdint.h>\n\n"
-        f"{defines}\n{_struct(device.arena)}\n#define EL_LAYER_TABLE \\\n    {{ \\\n{table} \\\n    }}\n\n#endif\n"
+        f"{defines}\n{struct}\n#define EL_LAYER_TABLE \\\n    {{ \\\n{table} \\\n    }}\n\n#endif\n"
     )
 
 
@@ -126,7 +141,12 @@ def identifier(region: str) -> str:
     return region.replace(".", "_")
 
 
-def _struct(arena: Arena) -> str:
+def idle_region(layers: int) -> str:
+    """Return the region that is idle between two gradient steps, where the sweeps of a lesson keep what they need."""
+    return f"tape.layer{layers - 1}.gates"
+
+
+def _struct(arena: Arena, layers: int) -> str:
     """Return the arena as a struct whose members lie where the regions of the planned arena lie."""
     members, checks, end = [], [], 0
     for region in arena.regions:
@@ -138,6 +158,9 @@ def _struct(arena: Arena) -> str:
         count = region.size_bytes // (int(region.dtype.lstrip("uint")) // 8)
         if region.name == "frontend.scratch":  # the transform in 32 bits, then the band energies in 64
             members.append(f"    union {{\n        int64_t energies[{count}];\n        int32_t values[{2 * count}];\n")
+            members.append(f"    }} {name};\n")
+        elif region.name == idle_region(layers):
+            members.append(f"    union {{\n        int16_t i16[{count}];\n        int32_t i32[{count // 2}];\n")
             members.append(f"    }} {name};\n")
         else:
             members.append(f"    {kind} {name}[{count}];\n")
@@ -156,7 +179,8 @@ def _layer(arena: Arena, model: Model, k: int) -> str:
     there = {region.name for region in arena.regions if region.size_bytes}
 
     def place(name: str) -> str:
-        return f"el_memory.{identifier(name)}" if name in there else "NULL"
+        member = ".i16" if name == idle_region(len(model.network.layers)) else ""
+        return f"el_memory.{identifier(name)}{member}" if name in there else "NULL"
 
     numbers: list[Any] = [layer.inputs, layer.hidden, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13]
     numbers.append(bias_limit(layer.inputs, layer.hidden))
@@ -174,6 +198,10 @@ def _number(value: object) -> str:
     if isinstance(value, int):
         return str(value) if value >= 0 else f"({value})" if value > -(2**31) else "(-2147483647 - 1)"
     return str(value)
+
+
+def _wide(value: int) -> str:
+    return f"UINT64_C(0x{value & (1 << 64) - 1:016X})"
 
 
 def _text(text: str) -> str:

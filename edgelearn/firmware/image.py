@@ -3,8 +3,8 @@
 All numbers are little endian. 36 bytes of header: magic "ELM1", version, bytes of the whole image, CRC-32 of all that
 follows it, generation, digest of what the firmware was compiled for, rows of the prototype table, words, bytes of
 rehearsal. Then for each layer weights_hi, weights_lo (int8), bias (int32); prototypes (int8); for each word its row,
-whether it collects false alarms (int16 each) and its threshold in Q14 (int32); and the rehearsal records. The C twin is
-firmware_sim/firmware/image.c.
+the position + 1 of the word whose false alarms it collects or 0 (int16 each) and its threshold in Q14 (int32); and the
+rehearsal records. The C twin is firmware_sim/firmware/image.c.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
 
 MAGIC = b"ELM1"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<4s8I")
 CHECKED_FROM = 16
 WORD = struct.Struct("<hhi")
@@ -48,7 +48,10 @@ def encode_image(model: Model, digest: int, generation: int) -> bytes:
         body += [model.params[f"layer{k}.weights_hi"].tobytes(), model.params[f"layer{k}.weights_lo"].tobytes()]
         body.append(model.params[f"layer{k}.bias"].astype("<i4").tobytes())
     body.append(model.prototypes.tobytes())
-    body += [WORD.pack(word.row, bool(word.rejects), word.threshold_q14) for word in model.words]
+    place = {word.name: n + 1 for n, word in enumerate(model.words)}
+    body += [
+        WORD.pack(word.row, place[word.rejects] if word.rejects else 0, word.threshold_q14) for word in model.words
+    ]
     body.append(model.rehearsal.tobytes())
     contents = b"".join(body)
     numbers = (generation, digest, len(model.prototypes), len(model.words), len(model.rehearsal))

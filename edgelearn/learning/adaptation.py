@@ -1,9 +1,9 @@
 """Gradient steps on the prototypes of the taught words, the output layer of the network, from embeddings alone.
 
-The mean of its takes is where a word is, not where it is told from the others. A sweep is one step down the gradient of
-the cross-entropy of softmax(16 cos), over every exemplar of the rehearsal memory and every prototype of the base
-classes, with the taught words and the base classes weighing one half each; the rows of base classes stand still. It
-needs no tape: the sums are kept where the tape is between two steps of BPTT.
+The mean of its takes says where a word lies, not what tells it from the others. A sweep is one step of gradient descent
+on the cross-entropy of softmax(16 cos) over every exemplar of the rehearsal memory and every prototype of the base
+classes, with the taught words and the base classes weighing one half each; the rows of base classes are not moved. No
+weight of the network changes, so that exemplars are embedded once for all sweeps of a lesson.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelearn.engine.counts import Counts
 from edgelearn.jit import kernel
 from edgelearn.learning.head import LOGIT_SCALE, exp_neg_q15
 
@@ -22,12 +23,12 @@ SUM_BITS = 29  # of `add_row_gradient`
 @kernel
 def add_row_gradient(
     u: Any, cos_q14: Any, count: int, target: int, first: int, weight_q15: int, exp2_q15: Any, shares: Any, sums: Any
-) -> None:
-    """Add what an utterance says about rows `first` onwards to sums (int32 [n, H], Q29): (softmax - one-hot) u.
+) -> int:
+    """Add the gradient of an utterance for rows `first` onwards, (softmax - one-hot) u, to sums (int32 [n, H], Q29).
 
     u int16 [H] is its unit embedding (Q14), cos_q14 int32 [count] its cosines to all rows, `target` its own row;
     weights (Q15) add up to at most 1 over all utterances, so that no sum is beyond 2^29. shares int32 [count] is
-    scratch.
+    scratch. Returns the number of rows whose gradient is not 0 in Q23: the others are left as they are.
     """
     best = cos_q14[0]
     for k in range(1, count):
@@ -37,13 +38,16 @@ def add_row_gradient(
         # 16 x a Q14 difference, read as Q10, is the difference itself
         shares[k] = exp_neg_q15(np.int64(best) - np.int64(cos_q14[k]), exp2_q15)
         total += shares[k]
+    added = 0
     for n in range(sums.shape[0]):
         k = first + n
         share_q15 = (np.int64(shares[k]) << 15) // total - (WEIGHT_ONE if k == target else 0)
         share_q23 = (share_q15 * weight_q15) >> 7
         if share_q23 != 0:
+            added += 1
             for j in range(u.shape[0]):
                 sums[n, j] += np.int32((share_q23 * np.int64(u[j])) >> 8)
+    return added
 
 
 @kernel
@@ -51,3 +55,23 @@ def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
     """Write the unit vector of row (int8 [H], norm in Q8) less rate x 16 x sums (int32 [H], Q29) to out (int64 [H])."""
     for j in range(row.shape[0]):
         out[j] = (np.int64(row[j]) << (SUM_BITS + 8)) // norm_q8 - ((np.int64(sums[j]) * LOGIT_SCALE * rate_q16) >> 16)
+
+
+def count_sweep(exemplars: int, base_rows: int, rows: int, added: int, moved: int, hidden: int) -> Counts:
+    """Count a sweep over so many exemplars and all base rows; `added`: gradients of rows added up, `moved`: rows.
+
+    An utterance reads its unit embedding and the table of `rows` prototypes for as many cosines, each with a division
+    and an exponential; what it adds to a row is read and written. A base row is made a unit vector first, a moved row
+    one again at last: three operations for each component. All products count as forward ones, and as dense ones too:
+    no delta is skipped in them. The embedding of exemplars is counted by the network.
+    """
+    utterances = exemplars + base_rows
+    products = (utterances * rows + added) * hidden
+    return Counts(
+        macs_forward=products,
+        macs_dense_forward=products,
+        macs_dense_training=products,
+        state_bytes=utterances * (rows + 2) * hidden + 8 * hidden * (added + moved),
+        activations=utterances * rows,
+        elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved),
+    )

@@ -1,8 +1,8 @@
 """Learning words on the device: sparse BPTT on takes and rehearsal, one utterance at a time, weights changed in place.
 
-After the steps of BPTT come sweeps, gradient steps on the prototypes of all taught words. What all of it did is kept if
-the new word is further from everything else than it was as a plain prototype. `Learner.teach` is a generator that stops
-after every step, so that whoever drives it can go on listening between two steps.
+The steps of BPTT are followed by sweeps, gradient steps on the prototypes of all taught words. The result is kept if
+it separates the new word better from everything else than the plain prototype did. `Learner.teach` is a generator that
+yields after every step, so that its caller can go on listening between two steps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.optimizer import SHIFT_RANGE
-from edgelearn.errors import LearningRejected, TakeRejected
-from edgelearn.learning.adaptation import WEIGHT_ONE
+from edgelearn.errors import LearningRejected, TakeRejected, UsageError
+from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
-CHECKS = 4
-"""How often a lesson hears all exemplars besides its steps and sweeps."""
+PASSES = 5
+"""How often a lesson embeds all exemplars besides its steps: for the sweeps, and for the checks before and after."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LearnerConfig:
     """
 
     steps: int = 40
-    rate_q16: int = 30
+    rate_q16: int = 10
     least_takes: int = 3
     sweeps: int = 20
     row_rate_q16: int = 9830  # 0.15
@@ -102,6 +102,11 @@ class Learner:
     """Owns nothing but working buffers in the arena: network, table and memory are the listening device's own.
 
     weights: a dense gradient of all weights, which a tape with checkpoints needs; without it the tape gives the sums.
+
+    Between two steps of BPTT the gates on the tape (with checkpoints: the dense gradient) are idle. The sweeps keep
+    there, first, a gradient of each taught row, int32 [rows, H]; then as many unit embeddings of exemplars, int16
+    [n, H], as have room. Raises UsageError for a tape too short for the gradients of a full table: R rows need R / 2
+    frames of gates.
     """
 
     def __init__(
@@ -116,6 +121,13 @@ class Learner:
         self._tape = tape
         self._gradients = gradients
         self._weights = weights
+        idle = tape.layers[-1].gates if weights is None else weights.layers[-1]
+        self._idle: NDArray[np.int32] = idle.reshape(-1).view(np.int32)
+        if len(self._idle) < classifier.config.taught_rows * network.config.hidden:
+            raise UsageError(
+                f"a tape of {len(tape.layers[-1].gates)} frames has no room for {classifier.config.taught_rows} taught "
+                f"rows: it needs {-(-classifier.config.taught_rows // 2)}"
+            )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
         # the newest word: sum of its takes' embeddings at enrolment, and of those takes that the memory kept
@@ -131,27 +143,40 @@ class Learner:
         return self._classifier.embed(self._pool), counts
 
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
-        """Raise TakeRejected if a take is too unlike the mean of the others (cosine in Q14)."""
-        units = [self.embed(take)[0].astype(np.int64) for take in takes]
-        for n, unit in enumerate(units):
-            others = sum((u for m, u in enumerate(units) if m != n), np.zeros_like(unit))
-            length = float(np.sqrt((others**2).sum()))
-            if len(units) > 1 and int((unit * others).sum()) < least_q14 * length:
-                rest = "the other one" if len(units) == 2 else f"the other {len(units) - 1}"
-                raise TakeRejected(
-                    f"take {n + 1} is unlike {rest}",
-                    "say the same word in each take; leave this one out or repeat it",
-                )
+        """Raise TakeRejected for the take that is most unlike the mean of the others, if it is too unlike (Q14 cosine).
+
+        Of two takes it is the later one: neither is more unlike than the other.
+        """
+        if len(takes) < 2:
+            return
+        units = np.array([self.embed(take)[0] for take in takes], np.int64)
+        others = units.sum(axis=0) - units
+        # a sum of length 0 has no direction to differ from
+        lengths = np.maximum(1.0, np.sqrt((others**2).sum(axis=1)))
+        cosines_q14 = (units * others).sum(axis=1) / lengths
+        worst = 1 if len(units) == 2 else int(np.argmin(cosines_q14))
+        if cosines_q14[worst] < least_q14:
+            rest = "the other one" if len(units) == 2 else f"the other {len(units) - 1}"
+            raise TakeRejected(
+                f"take {worst + 1} is unlike {rest}",
+                "say the same word in each take; leave this one out or repeat it",
+            )
 
     def old_accuracy(self, but_row: int) -> float:
         """Return the share of exemplars of all rows but one that are nearest to their own row; 1 of none."""
+        right, total = self.count_right(but_row, TeachReport())
+        return right / total if total else 1.0
+
+    def count_right(self, but_row: int, report: TeachReport) -> tuple[int, int]:
+        """Return how many exemplars of all rows but one are nearest to their own row, and how many there are."""
         right = total = 0
         for record in self._memory.exemplars():
             if record.row != but_row:
-                unit, _ = self.embed(self._memory.decode(record, self._frames))
+                unit, counts = self.embed(self._memory.decode(record, self._frames))
+                report.counts += counts
                 right += int(np.argmax(self._classifier.cosines(unit))) == record.row
                 total += 1
-        return right / total if total else 1.0
+        return right, total
 
     def enrol(self, takes: list[NDArray[np.int8]]) -> int:
         """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
@@ -185,7 +210,9 @@ class Learner:
         LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever keeps the model
         undoes the update then.
         """
-        report = TeachReport(old_before=self.old_accuracy(row))
+        report = TeachReport()
+        right_before, total = self.count_right(row, report)
+        report.old_before = right_before / total if total else 1.0
         # a device has these in its model file: they count against no budget of RAM
         weights, prototypes = self._network.params(), self._classifier.prototypes()
         before = self.separation_q14(row, report)
@@ -205,14 +232,15 @@ class Learner:
             self.step(self._memory.decode(record, self._frames), record.row, int(rng.integers(2**32)), config, report)
             yield report
         self._follow(row, report)
+        units = self.embed_exemplars(report)
         for _ in range(config.sweeps):
-            self.adapt_rows(config.row_rate_q16, config.least_takes, report)
+            self.adapt_rows(units, config.row_rate_q16, config.least_takes, report)
             yield report
-        report.old_after = self.old_accuracy(row)
-        if report.old_before - report.old_after > config.max_old_loss:
-            lost = 100 * (report.old_before - report.old_after)
+        right, _ = self.count_right(row, report)
+        report.old_after = right / total if total else 1.0
+        if right_before - right > config.max_old_loss * total:
             raise LearningRejected(
-                f"learning would cost the old words {lost:.1f} % of their exemplars "
+                f"learning would cost the old words {100 * (right_before - right) / total:.1f} % of their exemplars "
                 f"(limit {100 * config.max_old_loss:g} %): undone",
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
@@ -244,35 +272,56 @@ class Learner:
                     best_other = max(best_other, score)
         return sum(own) // max(1, len(own)) - best_other
 
-    def adapt_rows(self, rate_q16: int, least_takes: int, report: TeachReport) -> None:
-        """Take one gradient step on the prototypes of all taught words with so many exemplars, see `adaptation`."""
+    def embed_exemplars(self, report: TeachReport) -> NDArray[np.int16]:
+        """Return the unit embeddings (int16 Q14, [n, H]) of the first exemplars, all that the idle tape has room for.
+
+        They are what they are until weights, exemplars or tape change; no sweep changes those.
+        """
+        sums, records = self._row_sums(), self._memory.exemplars()
+        units = self._idle[sums.size :].view(np.int16)
+        units = units[: len(units) // sums.shape[1] * sums.shape[1]].reshape(-1, sums.shape[1])[: len(records)]
+        for unit, record in zip(units, records, strict=False):
+            unit[:], counts = self.embed(self._memory.decode(record, self._frames))
+            report.counts += counts
+        return units
+
+    def adapt_rows(self, units: NDArray[np.int16], rate_q16: int, least_takes: int, report: TeachReport) -> None:
+        """Take one gradient step on the prototypes of all taught words with so many exemplars, see `adaptation`.
+
+        units: of `embed_exemplars`; the exemplars after these are embedded here.
+        """
         classifier, records = self._classifier, self._memory.exemplars()
-        base, rows = classifier.config.base_rows, classifier.rows
+        base = classifier.config.base_rows
         kept = Counter(record.row for record in records)
         taught = sum(record.row >= base for record in records)
         weights = {
             True: (WEIGHT_ONE // 2) // max(1, taught),
             False: (WEIGHT_ONE // 2) // (len(records) - taught + base),
         }
-        # between two steps of BPTT the tape is free; it holds the sums of so many rows
-        room = self._tape.layers[0].gates.reshape(-1).view(np.int32)
-        at_once = len(room) // classifier.config.hidden
-        prototypes = classifier.prototypes()
-        for first in range(base, rows, at_once):
-            count = min(at_once, rows - first)
-            sums = room[: count * classifier.config.hidden].reshape(count, -1)
-            sums[:] = 0
-            for record in records:
+        sums = self._row_sums()
+        sums[:] = 0
+        added = 0
+        for n, record in enumerate(records):
+            if n < len(units):
+                unit = units[n]
+            else:
                 unit, counts = self.embed(self._memory.decode(record, self._frames))
                 report.counts += counts
-                classifier.add_row_gradient(unit, record.row, first, weights[record.row >= base], sums)
-            for row in range(base):
-                unit = classifier.embed(prototypes[row].astype(np.int32) << 12)
-                classifier.add_row_gradient(unit, row, first, weights[False], sums)
-            for n in range(count):
-                # a word whose takes gave way to others knows more in its mean than the memory does
-                if kept[first + n] >= least_takes:
-                    classifier.move_row(first + n, sums[n], rate_q16)
+            added += classifier.add_row_gradient(unit, record.row, base, weights[record.row >= base], sums)
+        for row, prototype in enumerate(classifier.prototypes()[:base]):
+            unit = classifier.embed(prototype.astype(np.int32) << 12)
+            added += classifier.add_row_gradient(unit, row, base, weights[False], sums)
+        # a word whose takes gave way to others knows more in its mean than the memory does
+        moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
+        for row in moved:
+            classifier.move_row(row, sums[row - base], rate_q16)
+        report.counts += count_sweep(len(records), base, classifier.rows, added, len(moved), sums.shape[1])
+
+    def _row_sums(self) -> NDArray[np.int32]:
+        """Return where a sweep sums the gradients of the taught rows in use (int32 [rows, H], Q29)."""
+        config = self._classifier.config
+        rows = self._classifier.rows - config.base_rows
+        return self._idle[: rows * config.hidden].reshape(rows, config.hidden)
 
     def threshold_q14(self, row: int, default_q14: int) -> int:
         """Return the score (Q14) from which the word at `row` counts as said; see `thresholds_q14`."""
@@ -307,8 +356,9 @@ class Learner:
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0. Sweeps and checks hear every exemplar once each: the checks are of the old words,
-        and of how well the new one separates, before and after.
+        The steps are taken at rate 0. Besides them all exemplars are embedded five times: for the sweeps once, and for
+        the accuracy of the old words and the separation of the new one before and after. Sweeps are counted, not taken:
+        of one taught row, which every utterance adds to.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
@@ -316,8 +366,12 @@ class Learner:
         for number in range(steps if records else 0):
             record = records[number % len(records)]
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
-        for _ in range(still.sweeps + CHECKS):
+        for _ in range(PASSES):
             report.counts += self.hear_exemplars()
+        base, hidden = self._classifier.config.base_rows, self._classifier.config.hidden
+        rows, added = max(self._classifier.rows, base + 1), len(records) + base
+        for _ in range(still.sweeps if records else 0):
+            report.counts += count_sweep(len(records), base, rows, added, 1, hidden)
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:

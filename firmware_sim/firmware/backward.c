@@ -101,9 +101,10 @@ static void clear(int32_t *values, int32_t count)
     }
 }
 
-void el_backward(const int32_t *grad_h)
+void el_backward_begin(void)
 {
-    int32_t stop = el_memory.tape_fill[1];
+    el_device.gradient_step.frame = el_memory.tape_fill[0];
+    el_device.gradient_step.stop = el_memory.tape_fill[1];
     for (int k = 0; k < EL_LAYERS; k++) {
         const el_layer *layer = &el_layers[k];
         clear(layer->grad_h, layer->hidden);
@@ -112,23 +113,29 @@ void el_backward(const int32_t *grad_h)
         clear(layer->grad_h_hat, layer->hidden);
         clear(layer->grad_x_hat, k ? layer->inputs : 0);
     }
-    for (int32_t t = el_memory.tape_fill[0] - 1; t >= 0; t--) {
-        for (int k = EL_LAYERS - 1; k >= 0; k--) {
-            const el_layer *layer = &el_layers[k];
-            const int16_t *cm16 = layer->gates + t * 4 * layer->hidden;
-            int32_t start = stop - el_memory.tape_nnz[k * EL_TAPE_FRAMES + t], middle = start;
-            while (middle < stop && el_memory.tape_columns[middle] < layer->inputs) {
-                middle++; /* entries are in ascending order of the column: x first, then h */
-            }
-            backward_cell(layer, t, k == EL_LAYERS - 1 ? grad_h : NULL);
-            if (t > 0) {
-                backward_columns(layer, cm16, middle, stop, layer->inputs, layer->grad_h_hat, layer->grad_h);
-            }
-            if (k > 0) {
-                backward_columns(layer, cm16, start, middle, 0, layer->grad_x_hat, el_layers[k - 1].grad_h);
-            }
-            stop = start;
+}
+
+int el_backward_frame(const int32_t *grad_h)
+{
+    int32_t t = el_device.gradient_step.frame - 1, stop = el_device.gradient_step.stop;
+    for (int k = EL_LAYERS - 1; t >= 0 && k >= 0; k--) {
+        const el_layer *layer = &el_layers[k];
+        const int16_t *cm16 = layer->gates + t * 4 * layer->hidden;
+        int32_t start = stop - el_memory.tape_nnz[k * EL_TAPE_FRAMES + t], middle = start;
+        while (middle < stop && el_memory.tape_columns[middle] < layer->inputs) {
+            middle++; /* entries are in ascending order of the column: x first, then h */
         }
+        backward_cell(layer, t, k == EL_LAYERS - 1 ? grad_h : NULL);
+        if (t > 0) {
+            backward_columns(layer, cm16, middle, stop, layer->inputs, layer->grad_h_hat, layer->grad_h);
+        }
+        if (k > 0) {
+            backward_columns(layer, cm16, start, middle, 0, layer->grad_x_hat, el_layers[k - 1].grad_h);
+        }
+        stop = start;
     }
-    el_memory.tape_fill[3] = 1;
+    el_device.gradient_step.frame = t;
+    el_device.gradient_step.stop = stop;
+    el_memory.tape_fill[3] = t <= 0;
+    return t > 0;
 }

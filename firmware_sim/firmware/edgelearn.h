@@ -57,40 +57,27 @@ typedef struct {
 /* A word of the vocabulary. */
 typedef struct {
     int16_t row;
-    int16_t rejects; /* it collects false alarms and is never reported */
+    int16_t rejects; /* position + 1 of the word whose false alarms it collects: it is never reported itself; else 0 */
     int32_t threshold_q14;
     int32_t last_heard; /* frame, or EL_NEVER */
 } el_word;
 
 #define EL_NEVER INT32_MIN
+#define EL_WAITING 8 /* frames that can wait while weights are half changed */
 
 typedef enum { EL_IDLE, EL_ONSET, EL_SPEECH, EL_HANG, EL_END, EL_TOO_LONG } el_code;
 
-/* What goes on outside of the arena. Frames count from the start of the stream. */
+/* numpy.random.default_rng: a PCG64, and the half of its last number that is still to be used. */
 typedef struct {
-    int32_t frames, start, fed, last;
-    uint32_t active;      /* of the utterance under way: deltas that were not skipped */
-    uint32_t saturations; /* numbers clipped since el_load */
-    int32_t stale;        /* the weights changed: M has to be rebuilt before it is used */
-    int32_t rows, words;
-    int32_t takes; /* of the word that was enrolled last */
-    uint32_t generation;
-    el_word word[EL_ROWS];
-} el_device_state;
+    uint64_t high, low;
+    uint32_t half;
+    int32_t has_half;
+} el_random;
 
-extern el_device_state el_device;
-
-/* A word that was heard; the frames are those of edgelearn.runtime.recognizer. */
-typedef struct {
-    int32_t word; /* position in el_device.word */
-    int32_t score_q14, start, stop, last, decided;
-    uint32_t active, columns; /* deltas that were not skipped, of all */
-} el_event;
-
-/* One gradient step. */
+/* One gradient step: what it found, and frames that the tape had no room for. */
 typedef struct {
     int32_t loss_q10, magnitude_q23, length;
-    int32_t left_out; /* frames that the tape had no room for */
+    int32_t left_out;
 } el_step;
 
 typedef enum {
@@ -102,8 +89,100 @@ typedef enum {
     EL_WRONG_SIZE,
     EL_DAMAGED,
     EL_BAD_NUMBER,
-    EL_FULL
+    EL_FULL,
+    EL_NOT_SAVED, /* the weights are not those of the image */
+    EL_REFUSED    /* the lesson cost the old words too much and was undone */
 } el_status;
+
+/* How a word is learned, see LearnerConfig in edgelearn/learning/learner.py. */
+typedef struct {
+    int32_t steps, rate_q16, least_takes, sweeps, row_rate_q16, most_old_loss_q16;
+    int32_t least_q14; /* of the word's threshold */
+} el_lesson_config;
+
+extern const el_lesson_config el_lesson_default;
+
+/* An utterance on its way through the network: frames t .. count - 1 are left. */
+typedef struct {
+    const int8_t *frames;
+    int32_t t, count, taped_from;
+} el_run;
+
+/* A gradient step: its result, and where it stands. */
+typedef struct {
+    el_step result;
+    enum { EL_PASS_FORWARD, EL_PASS_HEAD, EL_PASS_BACKWARD, EL_PASS_UPDATE } pass;
+    int32_t row, rate_q16;
+    uint32_t seed;
+    int32_t frame, stop;                /* of the backward pass: frames and entries that are left */
+    int32_t mult, shift, layer, column; /* of the update: its rate, and the column that is next */
+} el_gradient_step;
+
+/* The stages of a lesson, in their order. */
+typedef enum {
+    EL_CHECK_SAVED,
+    EL_RIGHT_BEFORE,
+    EL_SEPARATION_BEFORE,
+    EL_KEPT,
+    EL_FOLLOW,
+    EL_GRADIENT_STEP,
+    EL_FOLLOW_LAST,
+    EL_KEEP_UNITS,
+    EL_SWEEP,
+    EL_RIGHT_AFTER,
+    EL_SEPARATION_AFTER,
+    EL_PUT_BACK_WEIGHTS,
+    EL_PUT_BACK_ROWS,
+    EL_THRESHOLD
+} el_stage;
+
+/* A lesson: its result, and where it stands. */
+typedef struct {
+    el_status status;
+    int32_t gained;                     /* whether what was learned was kept; if not, the row is the mean of its takes */
+    int32_t old_before, old_after, old; /* exemplars of other rows that are nearest to their own row, of all */
+    int32_t threshold_q14;              /* the score from which the word counts as said */
+    int32_t steps, sweeps, left_out;
+    el_lesson_config config;
+    const uint8_t *image;
+    el_stage stage;
+    int32_t row, separation;
+    int32_t at, variant, running;  /* the exemplar under way: offset of its record */
+    int32_t number, layer, column; /* the utterance or row of a sweep; what is compared or put back */
+    int32_t right, total, own, takes, best_other, units;
+    el_random random, order[2]; /* order, left: of the queues of old and of new exemplars, the state before they */
+    int32_t left[2];            /* were drawn, and how many are left */
+} el_lesson;
+
+/* What goes on outside of the arena. Frames count from the start of the stream. */
+typedef struct {
+    int32_t frames, start, fed, last;
+    int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
+    int32_t waiting, next, taken_up; /* frames that were heard, and whether the next of them is being listened to */
+    int8_t frame[EL_WAITING][EL_BANDS];
+    uint8_t code[EL_WAITING];
+    uint32_t active;         /* of the utterance under way: deltas that were not skipped */
+    uint32_t saturations;    /* numbers clipped since el_load */
+    uint32_t changes, built; /* how often weights or prototypes changed, and had when M was made */
+    int32_t changing;        /* they are half changed: nothing can be listened to */
+    int32_t rows, words;
+    int32_t takes; /* of the word that was enrolled last */
+    uint32_t generation;
+    el_word word[EL_ROWS];
+    enum { EL_JOB_NONE, EL_JOB_TAKE, EL_JOB_STEP, EL_JOB_LESSON } job;
+    el_run run;
+    el_gradient_step gradient_step;
+    el_lesson lesson;
+} el_device_state;
+
+extern el_device_state el_device;
+
+/* A word that was heard; the frames are those of edgelearn.runtime.recognizer. */
+typedef struct {
+    int32_t word; /* position in el_device.word */
+    int32_t score_q14, start, stop, last, decided;
+    uint32_t active, columns; /* deltas that were not skipped, of all */
+} el_event;
 
 /* -- frontend.c, endpoint.c */
 
@@ -122,8 +201,12 @@ void el_state_rebuild(const el_stream *stream);
 /* One frame (int8 Q6). taping: whether the tape takes it if it has room. */
 void el_forward(const el_stream *stream, const int8_t *frame, int taping);
 void el_accumulate(const el_layer *layer, const uint16_t *columns, const int16_t *deltas, int32_t used, int32_t *memory);
-void el_backward(const int32_t *grad_h); /* dL/dh of the last layer, the same for every frame, int32 [EL_HIDDEN] */
-void el_update(int32_t mult, int32_t shift, uint32_t seed);
+/* The backward pass, a frame a call, and the update, a column or the biases of a layer a call: 0 after the last one.
+ * grad_h: dL/dh of the last layer, the same for every frame, int32 [EL_HIDDEN]. */
+void el_backward_begin(void);
+int el_backward_frame(const int32_t *grad_h);
+void el_update_begin(int32_t mult, int32_t shift);
+int el_update_column(void);
 
 /* -- head.c: works on classifier_embedding (the unit vector at hand) and classifier_cosines (its cosines) */
 
@@ -136,6 +219,16 @@ int32_t el_score(int32_t row);    /* the score (Q14) of a word at this row */
 int32_t el_best_word(int32_t *score_q14); /* its position in el_device.word, -1 without words */
 /* Loss against row `target`; leaves dL/dh in classifier_gradient. */
 void el_head_step(const int32_t *pool, int32_t target, el_step *step);
+/* Add the gradient of the unit vector, of row `target`, for all taught rows to sums (int32 [rows][EL_HIDDEN], Q29). */
+void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums);
+void el_move_row(int32_t row, int32_t *sum, int32_t rate_q16); /* down its gradient, which is lost */
+void el_unit_row(int32_t row);                                 /* a prototype becomes the unit vector at hand */
+
+/* -- random.c */
+
+void el_random_start(el_random *random); /* from the seed of the learner's configuration */
+uint32_t el_random_next(el_random *random);
+void el_random_shuffle(el_random *random, int16_t *numbers, int32_t count);
 
 /* -- records.c */
 
@@ -143,6 +236,9 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step);
 el_status el_records_add(
     const el_records *records, int32_t row, const int8_t *frames, int32_t first, int32_t count, int32_t ring);
 int el_records_next(const el_records *records, int32_t offset, el_record *record); /* 0 at the end */
+int32_t el_records_count(const el_records *records, int32_t row);
+int32_t el_exemplars(void);                         /* records of the rehearsal memory */
+int el_exemplar(int32_t number, el_record *record); /* one of them, in order of arrival; 0 if there is none */
 void el_records_decode(const el_records *records, const el_record *record, int8_t *frames);
 int el_records_whole(const uint8_t *bytes, int32_t size, int32_t rows);
 
@@ -151,27 +247,52 @@ int el_records_whole(const uint8_t *bytes, int32_t size, int32_t rows);
 uint32_t el_crc32(uint32_t crc, const uint8_t *bytes, size_t count); /* start from 0 */
 el_status el_load(const uint8_t *image, size_t size);
 size_t el_image_bytes(void); /* of the model as it is now */
+/* Sizes and records of an image that was checked when it was written. */
+el_status el_image_sizes(const uint8_t *image, size_t size);
+/* A column of a layer, or behind the last one the biases: whether it is that of the image; put_back: it becomes that. */
+int el_image_column(const uint8_t *image, int k, int32_t column, int put_back);
+int32_t el_image_rows(const uint8_t *image);
+void el_image_row(const uint8_t *image, int32_t row); /* put back */
+void el_image_records(const uint8_t *image);          /* put back, with the number of rows */
 /* Hand the model as it is now to `write`, piece by piece; generation: of the image. */
 void el_save(uint32_t generation, void (*write)(void *context, const uint8_t *bytes, size_t count), void *context);
 
-/* -- device.c */
+/* -- device.c: listening */
 
 void el_reset(void); /* forget the stream */
 void el_gap(void);   /* sound is missing here */
-/* Take samples; stops after one whole frame and returns how many were taken. *event is filled and *heard becomes 1 if a
- * word ended in it. */
+/* Features and end pointer: take samples, stop after one whole frame, return how many were taken; *frame becomes 1 if
+ * there was one. None is taken while EL_WAITING frames wait for el_listen. */
+size_t el_hear(const int16_t *samples, size_t count, int *frame);
+/* One frame through the network, or one decision; 0 if there is nothing to do, or weights are half changed. *event is
+ * filled and *heard becomes 1 if a word has ended. */
+int el_listen(el_event *event, int *heard);
+/* Both: take samples, stop after one whole frame or one word, return how many were taken. */
 size_t el_push(const int16_t *samples, size_t count, el_event *event, int *heard);
+
+/* -- learning.c: an utterance, a gradient step */
+
 /* The unit vector of an utterance, int8 Q6 [count][EL_BANDS], goes to classifier_embedding. */
 void el_embed(const int8_t *frames, int32_t count);
-int32_t el_enrol_begin(void); /* the row of a new word, or -1: no room */
-el_status el_enrol_take(int32_t row, const int8_t *frames, int32_t count);
+
+/* -- teach.c: what a program calls to teach, in slices or not */
+
+/* Do one slice of what was begun last: about one frame of the network, at most. Returns 0 when it is done. */
+int el_slice(void);
+int32_t el_enrol_begin(void);                        /* the row of a new word, or -1: no room */
+void el_enrol_more(int32_t row, int32_t weight);     /* takes join a row that stands for `weight` takes already */
+/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, then the record. */
+void el_take_begin(int32_t row, const int8_t *frames, int32_t count);
 void el_enrol_end(int32_t row);
-/* One gradient step on a record of the rehearsal memory. */
-void el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step);
-void el_follow(int32_t row); /* the prototype of the word that was enrolled last follows the weights */
-/* Of the exemplars of all rows but one: how many are nearest to their own row. */
-void el_count_right(int32_t but_row, int32_t *right, int32_t *total);
-int32_t el_threshold(int32_t row, int32_t least_q14); /* the score (Q14) from which a taught word counts as said */
+/* The row that was enrolled last. image: the model in flash before it was enrolled, which what is not kept comes from; kept
+ * until the lesson is done. Its result is el_device.lesson. */
+el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size);
 el_status el_add_word(int32_t row, int32_t threshold_q14);
+/* One gradient step on a record of the rehearsal memory; its result is el_device.gradient_step.result. */
+void el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
+/* The same, begun and done. */
+el_status el_enrol_take(int32_t row, const int8_t *frames, int32_t count);
+el_status el_teach(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size);
+void el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step);
 
 #endif

@@ -1,5 +1,5 @@
-/* Prototypes, cosines, scores, softmax and the gradient that enters BPTT; the twin of edgelearn/learning/head.py and
- * classifier.py, where formats and bounds are proved. */
+/* Prototypes, cosines, scores, softmax, the gradient that enters BPTT and that of the prototypes; the twin of
+ * edgelearn/learning/head.py, classifier.py and adaptation.py, where formats and bounds are proved. */
 #include "edgelearn.h"
 #include "fixed.h"
 #include "edgelearn_tables.h"
@@ -88,11 +88,14 @@ int32_t el_nearest(void)
 
 int32_t el_score(int32_t row)
 {
-    int32_t rival = -32768;
+    int32_t rival = -32768, other = 0;
     for (int32_t k = 0; k < EL_BASE_ROWS; k++) {
         rival = k != row && cosine[k] > rival ? cosine[k] : rival;
     }
-    return cosine[row] - (rival >> 1);
+    for (int32_t k = EL_BASE_ROWS; row >= EL_BASE_ROWS && k < el_device.rows; k++) {
+        other = k != row && cosine[k] > other ? cosine[k] : other;
+    }
+    return cosine[row] - ((5 * rival) >> 3) - (other >> 2);
 }
 
 int32_t el_best_word(int32_t *score_q14)
@@ -103,6 +106,12 @@ int32_t el_best_word(int32_t *score_q14)
         if (best < 0 || score > *score_q14) {
             best = n;
             *score_q14 = score;
+        }
+    }
+    /* a word and what was refused of it are each other's rivals: between the two the nearer one counts */
+    for (int32_t n = 0; best >= 0 && n < el_device.words; n++) {
+        if (el_device.word[n].rejects == best + 1) {
+            return cosine[el_device.word[n].row] > cosine[el_device.word[best].row] ? n : best;
         }
     }
     return best;
@@ -119,18 +128,27 @@ static int32_t exp_neg_q15(int32_t x_q10)
     return (low + (((el_exp2_q15[index + 1] - low) * (fraction & 1023) + 512) >> 10)) >> (power_q16 >> 16);
 }
 
-void el_head_step(const int32_t *pool, int32_t target, el_step *step)
+/* weight = e^(16 (cosine - best)) of all rows, Q15; returns their sum. */
+static int64_t exponentials(void)
 {
-    int64_t total = 0, along = 0, peak = 0;
-    int32_t best, rows = el_device.rows;
-    step->length = el_unit_embedding(pool);
-    el_cosines();
-    best = cosine[el_nearest()];
-    for (int32_t k = 0; k < rows; k++) {
+    int32_t best = cosine[el_nearest()];
+    int64_t total = 0;
+    for (int32_t k = 0; k < el_device.rows; k++) {
         weight[k] = exp_neg_q15(best - cosine[k]);
         total += weight[k];
     }
-    step->loss_q10 = (((el_log2_q10((uint64_t)total) - (15 << 10)) * 11357) >> 14) + best - cosine[target];
+    return total;
+}
+
+void el_head_step(const int32_t *pool, int32_t target, el_step *step)
+{
+    int64_t total, along = 0, peak = 0;
+    int32_t rows = el_device.rows;
+    step->length = el_unit_embedding(pool);
+    el_cosines();
+    total = exponentials();
+    step->loss_q10 =
+        (((el_log2_q10((uint64_t)total) - (15 << 10)) * 11357) >> 14) + cosine[el_nearest()] - cosine[target];
     for (int32_t k = 0; k < rows; k++) {
         int64_t share_q15 = (int64_t)weight[k] * 32768 / total - (k == target ? 32768 : 0);
         weight[k] = (int32_t)el_floor_div(share_q15 * 65536, norm_q8[k]);
@@ -157,4 +175,36 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step)
         gradient[j] = (int32_t)el_floor_div((int64_t)gradient[j] * 32768, peak);
     }
     step->magnitude_q23 = (int32_t)peak;
+}
+
+void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums)
+{
+    int64_t total;
+    el_cosines();
+    total = exponentials();
+    for (int32_t k = EL_BASE_ROWS; k < el_device.rows; k++, sums += EL_HIDDEN) {
+        int64_t share_q15 = (int64_t)weight[k] * 32768 / total - (k == target ? 32768 : 0);
+        int32_t share_q23 = (int32_t)((share_q15 * weight_q15) >> 7);
+        for (int j = 0; share_q23 && j < EL_HIDDEN; j++) {
+            sums[j] += (int32_t)(((int64_t)share_q23 * unit[j]) >> 8);
+        }
+    }
+}
+
+void el_move_row(int32_t row, int32_t *sum, int32_t rate_q16)
+{
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        int64_t component = el_floor_div((int64_t)prototype(row)[j] * (INT64_C(1) << 37), norm_q8[row]);
+        sum[j] = (int32_t)(component - (((int64_t)sum[j] * 16 * rate_q16) >> 16));
+    }
+    el_set_row(row, sum, 1, NULL, 0);
+}
+
+void el_unit_row(int32_t row)
+{
+    int32_t *scaled = el_memory.learning_pool; /* free between two utterances */
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        scaled[j] = prototype(row)[j] * 4096;
+    }
+    el_unit_embedding(scaled);
 }

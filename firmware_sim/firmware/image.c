@@ -6,7 +6,7 @@
 #include "fixed.h"
 
 #define MAGIC UINT32_C(0x314D4C45) /* "ELM1" */
-#define VERSION 1
+#define VERSION 2
 #define HEADER_BYTES 36
 #define CHECKED_FROM 16
 #define WORD_BYTES 8
@@ -76,7 +76,8 @@ size_t el_image_bytes(void)
     return image_bytes((uint32_t)el_device.rows, (uint32_t)el_device.words, (uint32_t)*el_rehearsal.used);
 }
 
-static el_status check_header(const uint8_t *image, size_t size)
+/* All of the header but the checksum. */
+static el_status check_sizes(const uint8_t *image, size_t size)
 {
     uint32_t rows, words, rehearsal;
     if (size < HEADER_BYTES) {
@@ -100,10 +101,89 @@ static el_status check_header(const uint8_t *image, size_t size)
     if (read32(image + AT_BYTES) != image_bytes(rows, words, rehearsal) || read32(image + AT_BYTES) > size) {
         return EL_WRONG_SIZE;
     }
+    return EL_OK;
+}
+
+static el_status check_header(const uint8_t *image, size_t size)
+{
+    el_status status = check_sizes(image, size);
+    if (status != EL_OK) {
+        return status;
+    }
     if (el_crc32(0, image + CHECKED_FROM, read32(image + AT_BYTES) - CHECKED_FROM) != read32(image + AT_CRC)) {
         return EL_DAMAGED;
     }
     return EL_OK;
+}
+
+/* Where the planes of a layer begin in an image; k = EL_LAYERS: the prototypes. */
+static const uint8_t *layer_at(const uint8_t *image, int k)
+{
+    const uint8_t *p = image + HEADER_BYTES;
+    for (int below = 0; below < k; below++) {
+        p += 2 * layer_weights(&el_layers[below]) + 16 * (uint32_t)el_layers[below].hidden;
+    }
+    return p;
+}
+
+static const uint8_t *records_at(const uint8_t *image)
+{
+    return layer_at(image, EL_LAYERS) + read32(image + AT_ROWS) * EL_HIDDEN + read32(image + AT_WORDS) * WORD_BYTES;
+}
+
+el_status el_image_sizes(const uint8_t *image, size_t size)
+{
+    el_status status = check_sizes(image, size);
+    if (status == EL_OK) {
+        int32_t bytes = (int32_t)read32(image + AT_REHEARSAL), rows = (int32_t)read32(image + AT_ROWS);
+        status = el_records_whole(records_at(image), bytes, rows) ? EL_OK : EL_BAD_NUMBER;
+    }
+    return status;
+}
+
+int el_image_column(const uint8_t *image, int k, int32_t column, int put_back)
+{
+    const el_layer *layer = &el_layers[k];
+    int32_t rows = 4 * layer->hidden, columns = layer->inputs + layer->hidden, same = 1;
+    const uint8_t *hi = layer_at(image, k) + column * rows, *lo = hi + columns * rows;
+    const uint8_t *bias = layer_at(image, k) + 2 * columns * rows;
+    for (int32_t r = 0; r < rows; r++) {
+        if (column == columns) {
+            layer->bias[r] = put_back ? signed32(bias + 4 * r) : layer->bias[r];
+            same &= layer->bias[r] == signed32(bias + 4 * r);
+        } else {
+            int8_t *own_hi = layer->hi + column * rows + r, *own_lo = layer->lo + column * rows + r;
+            *own_hi = put_back ? (int8_t)signed8(hi[r]) : *own_hi;
+            *own_lo = put_back ? (int8_t)signed8(lo[r]) : *own_lo;
+            same &= *own_hi == signed8(hi[r]) && *own_lo == signed8(lo[r]);
+        }
+    }
+    return same;
+}
+
+int32_t el_image_rows(const uint8_t *image)
+{
+    return (int32_t)read32(image + AT_ROWS);
+}
+
+void el_image_row(const uint8_t *image, int32_t row)
+{
+    const uint8_t *p = layer_at(image, EL_LAYERS) + row * EL_HIDDEN;
+    int32_t *values = el_memory.classifier_gradient; /* free between two learning steps */
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        values[j] = signed8(p[j]);
+    }
+    el_set_row(row, values, 1, NULL, 0);
+}
+
+void el_image_records(const uint8_t *image)
+{
+    const uint8_t *p = records_at(image);
+    el_device.rows = el_image_rows(image);
+    *el_rehearsal.used = (int32_t)read32(image + AT_REHEARSAL);
+    for (int32_t n = 0; n < *el_rehearsal.used; n++) {
+        el_rehearsal.bytes[n] = p[n];
+    }
 }
 
 static el_status check_numbers(const uint8_t *image)
@@ -129,7 +209,8 @@ static el_status check_numbers(const uint8_t *image)
     }
     p += rows * EL_HIDDEN;
     for (uint32_t n = 0; n < read32(image + AT_WORDS); n++, p += WORD_BYTES) {
-        if (signed16(p) < 0 || signed16(p) >= rows) {
+        int32_t rejects = signed16(p + 2);
+        if (signed16(p) < 0 || signed16(p) >= rows || rejects < 0 || rejects > (int32_t)read32(image + AT_WORDS)) {
             return EL_BAD_NUMBER;
         }
     }
@@ -157,11 +238,7 @@ static void take_over(const uint8_t *image)
         }
     }
     for (int32_t row = 0; row < el_device.rows; row++, p += EL_HIDDEN) {
-        int32_t *values = el_memory.classifier_gradient; /* free between two learning steps */
-        for (int j = 0; j < EL_HIDDEN; j++) {
-            values[j] = signed8(p[j]);
-        }
-        el_set_row(row, values, 1, NULL, 0);
+        el_image_row(image, row);
     }
     for (int32_t n = 0; n < el_device.words; n++, p += WORD_BYTES) {
         el_word *word = &el_device.word[n];
@@ -170,11 +247,11 @@ static void take_over(const uint8_t *image)
         word->threshold_q14 = signed32(p + 4);
         word->last_heard = EL_NEVER;
     }
-    *el_rehearsal.used = (int32_t)read32(image + AT_REHEARSAL);
-    for (int32_t n = 0; n < *el_rehearsal.used; n++) {
-        el_rehearsal.bytes[n] = p[n];
-    }
+    el_image_records(image);
     *el_last.used = 0;
+    el_device.job = EL_JOB_NONE;
+    el_device.changing = 0;
+    el_device.changes++;
 }
 
 el_status el_load(const uint8_t *image, size_t size)

@@ -55,7 +55,7 @@ int el_records_next(const el_records *records, int32_t offset, el_record *record
     return 1;
 }
 
-static int32_t count_row(const el_records *records, int32_t row)
+int32_t el_records_count(const el_records *records, int32_t row)
 {
     el_record record;
     int32_t count = 0;
@@ -65,6 +65,27 @@ static int32_t count_row(const el_records *records, int32_t row)
     return count;
 }
 
+int32_t el_exemplars(void)
+{
+    el_record record;
+    int32_t count = 0;
+    for (int32_t at = 0; el_records_next(&el_rehearsal, at, &record); at += record.size) {
+        count++;
+    }
+    return count;
+}
+
+/* Exemplar `number`, in order of arrival. */
+int el_exemplar(int32_t number, el_record *record)
+{
+    for (int32_t at = 0; el_records_next(&el_rehearsal, at, record); at += record->size) {
+        if (number-- == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Drop the oldest record of the best represented word, of the newcomer's own only when all others are down to one; among
  * equals it is the lowest row. */
 static int drop_one(const el_records *records, int32_t newcomer)
@@ -72,7 +93,7 @@ static int drop_one(const el_records *records, int32_t newcomer)
     el_record record, oldest = {-1, 0, 0, 0};
     int32_t most = 0, most_spare = 0;
     for (int32_t at = 0; el_records_next(records, at, &record); at += record.size) {
-        int32_t count = count_row(records, record.row), spare = record.row != newcomer && count > 1;
+        int32_t count = el_records_count(records, record.row), spare = record.row != newcomer && count > 1;
         int better = spare != most_spare ? spare > most_spare
                      : count != most     ? count > most
                                          : record.row < oldest.row;

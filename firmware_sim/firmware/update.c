@@ -166,22 +166,36 @@ static void move_bias(const el_layer *layer, int32_t mult, int32_t shift, uint32
     }
 }
 
-void el_update(int32_t mult, int32_t shift, uint32_t seed)
+void el_update_begin(int32_t mult, int32_t shift)
 {
-    for (int k = 0; k < EL_LAYERS; k++) {
-        const el_layer *layer = &el_layers[k];
-        int32_t rows = 4 * layer->hidden, columns = layer->inputs + layer->hidden;
-        int32_t own_shift = shift + el_layers[0].weight_shift - layer->weight_shift;
-        scaling s = scaling_of(mult, own_shift);
+    el_device.gradient_step.mult = mult;
+    el_device.gradient_step.shift = shift;
+    el_device.gradient_step.layer = 0;
+    el_device.gradient_step.column = 0;
+}
+
+int el_update_column(void)
+{
+    el_gradient_step *work = &el_device.gradient_step;
+    int32_t k = work->layer;
+    const el_layer *layer = &el_layers[k];
+    int32_t rows = 4 * layer->hidden, columns = layer->inputs + layer->hidden;
+    int32_t shift = work->shift + el_layers[0].weight_shift - layer->weight_shift;
+    if (work->column == 0) {
         point_cursors(k);
-        for (int32_t column = 0; column < columns; column++) {
-            int32_t used = take_column(column);
-            if (used > 0) {
-                uint32_t key = el_column_key(seed, (uint32_t)k, (uint32_t)column);
-                sum_gradient(layer->gates, rows, used);
-                move_column(layer->hi + column * rows, layer->lo + column * rows, rows, s, key);
-            }
-        }
-        move_bias(layer, mult, own_shift, el_column_key(seed, (uint32_t)k, (uint32_t)columns));
     }
+    while (work->column < columns) {
+        int32_t column = work->column++, used = take_column(column);
+        if (used > 0) {
+            uint32_t key = el_column_key(work->seed, (uint32_t)k, (uint32_t)column);
+            int8_t *hi = layer->hi + column * rows, *lo = layer->lo + column * rows;
+            sum_gradient(layer->gates, rows, used);
+            move_column(hi, lo, rows, scaling_of(work->mult, shift), key);
+            return 1;
+        }
+    }
+    move_bias(layer, work->mult, shift, el_column_key(work->seed, (uint32_t)k, (uint32_t)columns));
+    work->column = 0;
+    work->layer++;
+    return work->layer < EL_LAYERS;
 }

@@ -181,6 +181,44 @@ def test_the_pieces_of_the_calls_sum_to_their_counts(model: Model) -> None:
     assert min(min(vars(piece.counts).values()) for piece in pieces) >= 0
 
 
+def test_the_pieces_of_a_sweep_sum_to_its_counts(model: Model) -> None:
+    plain, watched = (firmware_device(model, 256 * 1024) for _ in range(2))
+    probe, reports = Probe(watched), (TeachReport(), TeachReport())
+    for device, report in zip((plain, watched), reports, strict=True):
+        frames = device.memory.decode(device.memory.exemplars()[0], np.empty((255, 32), np.int8))
+        device.learner.enrol([np.maximum(frames, floor) for floor in (-90, -60, -30)])
+        units = device.learner.embed_exemplars(TeachReport())
+        assert len(units) == len(device.memory.exemplars())
+        probe.take_learned()
+        device.learner.adapt_rows(units, 9830, 3, report)
+    pieces = probe.take_learned()
+    assert reports[0] == reports[1]
+    assert bits(plain) == bits(watched)
+    assert [piece.call for piece in pieces] == ["sweep"] * (len(units) + len(model.labels) + 1)
+    assert sum((piece.counts for piece in pieces), Counts()) == reports[0].counts
+
+
+def test_a_lesson_compares_its_weights_with_flash_and_may_put_them_back(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gained in (True, False):
+        device = firmware_device(model, 256 * 1024)
+        probe, layer = Probe(device), model.network.layers[0]
+        frames = device.memory.decode(device.memory.exemplars()[0], np.empty((255, 32), np.int8))
+        row = device.learner.enrol([frames])
+        found = iter((0, int(gained)))
+        monkeypatch.setattr(device.learner, "separation_q14", lambda *_, found=found: next(found))
+        probe.take_learned()
+        list(device.learner.teach(row, LearnerConfig(sweeps=1, max_old_loss=1.0)))
+        pieces = [piece for piece in probe.take_learned() if piece.call == "image"]
+        columns = layer.inputs + layer.hidden + 1
+        assert [piece.writes for piece in pieces] == [False] * columns + [True] * (0 if gained else columns + row + 1)
+        size = columns * 8 * layer.hidden + 8 * layer.hidden  # both planes, and biases of 4 bytes
+        total = sum((piece.counts for piece in pieces), Counts())
+        assert total.weight_bytes_read == size
+        assert total.weight_bytes_written == (0 if gained else size)
+
+
 def test_a_price_is_that_of_the_cost_model(rng: np.random.Generator) -> None:
     for name in list_boards():
         board = load_board(name)
@@ -218,7 +256,8 @@ def test_a_power_cut_leaves_the_old_model_or_the_new_one(model: Model, run: Mach
         assert machine.meter.ns["off"] == 300 * MS
         assert machine.meter.aj["off"] == 0
         heard = [one.text for one in machine.tally.log if one.what == "word" and one.at_s > 10]
-        assert heard == ["computer", "left"] if commits else heard == ["left"]
+        # what a device without the word takes it for is up to the model
+        assert ("computer" in heard, heard[-1]) == (bool(commits), "left")
         assert ("computer" in [word.name for word in machine.device.model().words]) == bool(commits)
 
 
@@ -237,8 +276,8 @@ def test_learning_that_fails_leaves_the_device_as_it_was(model: Model, monkeypat
     scenario = Scenario(9.0, (TEACH, Deed(6.5, "say", files=(DOWN,))), seed=4)
     machine = Machine(model, load_board("stm32h7a3"), scenario, Sound(scenario), strict, MachineConfig())
     before = bits(machine.device)
-    accuracies = iter((1.0, 0.0))
-    monkeypatch.setattr(machine.device.learner, "old_accuracy", lambda _: next(accuracies))
+    right = iter(((9, 9), (0, 9)))
+    monkeypatch.setattr(machine.device.learner, "count_right", lambda *_: next(right))
     machine.run()
     (refused,) = (one.text for one in machine.tally.log if one.what == "refused")
     assert "undone" in refused

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 
 import numpy as np
 import pytest
 
-from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, descend
+from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, count_sweep, descend
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import LearnerConfig, TeachReport, altered
 from tests.learning.toy import Toy, make_toy, takes_of
+
+GOLDEN_CRC = 1581928403
+"""Of the prototypes of two words that sound alike, after twenty sweeps."""
 
 
 @pytest.mark.parametrize("target", [0, 3, 4])
@@ -36,9 +40,14 @@ def test_a_row_goes_down_by_the_rate(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(out / 2**SUM_BITS, wanted, atol=1e-3)
 
 
-def two_alike() -> Toy:
+def sweep(toy: Toy, rate_q16: int, least_takes: int) -> None:
+    report = TeachReport()
+    toy.learner.adapt_rows(toy.learner.embed_exemplars(report), rate_q16, least_takes, report)
+
+
+def two_alike(tape_frames: int = 40, checkpoint_every: int = 0) -> Toy:
     """Two taught words of which the second is a distorted copy of the first."""
-    toy = make_toy(0, capacity=16000)
+    toy = make_toy(0, tape_frames, capacity=16000, checkpoint_every=checkpoint_every)
     rng = np.random.default_rng(3)
     first = takes_of(rng, 4)
     second = [np.clip(take.astype(int) + rng.integers(-40, 41, take.shape[1]), -127, 127) for take in first]
@@ -63,9 +72,10 @@ def test_sweeps_move_taught_words_apart_and_leave_base_words_and_weights() -> No
     toy = two_alike()
     before, weights, loss = toy.classifier.prototypes(), toy.network.params(), loss_of(toy)
     report = TeachReport()
+    units = toy.learner.embed_exemplars(report)
     losses = [loss]
     for _ in range(8):
-        toy.learner.adapt_rows(9830, 1, report)
+        toy.learner.adapt_rows(units, 9830, 1, report)
         losses.append(loss_of(toy))
     after = toy.classifier.prototypes()
     assert losses[-1] < 0.95 * loss
@@ -74,36 +84,74 @@ def test_sweeps_move_taught_words_apart_and_leave_base_words_and_weights() -> No
     assert all((after[row] != before[row]).any() for row in (3, 4))
     for key, array in toy.network.params().items():
         np.testing.assert_array_equal(array, weights[key])
-    assert report.counts.frames == 8 * sum(record.frames for record in toy.memory.exemplars())
+    assert len(units) == len(toy.memory.exemplars())
+    assert report.counts.frames == sum(record.frames for record in toy.memory.exemplars())
 
 
 def test_a_word_with_too_few_exemplars_stands_still() -> None:
     toy = two_alike()
     toy.learner.enrol(takes_of(np.random.default_rng(4), 2))
     before = toy.classifier.prototypes()
-    toy.learner.adapt_rows(9830, 3, TeachReport())
+    sweep(toy, 9830, 3)
     moved = (toy.classifier.prototypes() != before).any(axis=1)
     assert moved.tolist() == [False, False, False, True, True, False]
 
 
-def test_a_tape_with_room_for_one_row_gives_the_same_table() -> None:
-    whole, short = two_alike(), make_toy(0, tape_frames=1, capacity=16000)
-    for row in (3, 4):
-        record_takes = [
-            whole.memory.decode(r, np.zeros((40, 12), np.int8)).copy() for r in whole.memory.exemplars() if r.row == row
-        ]
-        short.learner.enrol(record_takes)
-        short.classifier.set_row(row, whole.classifier.prototypes()[row])
-    assert short.learner._tape.layers[0].gates.size // 2 // 16 == 2
-    for toy in (whole, short):
-        toy.learner.adapt_rows(9830, 1, TeachReport())
-    np.testing.assert_array_equal(short.classifier.prototypes(), whole.classifier.prototypes())
+@pytest.mark.parametrize(("tape_frames", "kept"), [(40, 17), (4, 12), (2, 4)])
+def test_a_tape_with_room_for_fewer_embeddings_gives_the_same_table(tape_frames: int, kept: int) -> None:
+    """What it does not hold is embedded again in every sweep: more work, the same integers."""
+    toy, report = two_alike(tape_frames), TeachReport()
+    units = toy.learner.embed_exemplars(report)
+    for _ in range(3):
+        toy.learner.adapt_rows(units, 9830, 1, report)
+    lengths = [record.frames for record in toy.memory.exemplars()]
+    assert len(units) == kept
+    assert report.counts.frames == sum(lengths[:kept]) + 3 * sum(lengths[kept:])
+    whole = two_alike()
+    for _ in range(3):
+        sweep(whole, 9830, 1)  # embedded anew for each
+    np.testing.assert_array_equal(toy.classifier.prototypes(), whole.classifier.prototypes())
+
+
+def test_prototypes_after_sweeps_are_what_they_always_were() -> None:
+    """All arithmetic is in integers, so they are the same everywhere."""
+    toy = two_alike()
+    for _ in range(20):
+        sweep(toy, LearnerConfig().row_rate_q16, 3)
+    assert zlib.crc32(toy.classifier.prototypes().tobytes()) == GOLDEN_CRC
+
+
+def test_with_checkpoints_the_dense_gradient_is_what_is_idle() -> None:
+    plain, toy = two_alike(), two_alike(checkpoint_every=2)
+    for one in (plain, toy):
+        sweep(one, 9830, 1)
+    np.testing.assert_array_equal(toy.classifier.prototypes(), plain.classifier.prototypes())
+    assert len(toy.learner.embed_exemplars(TeachReport())) == len(toy.memory.exemplars())
+
+
+def test_the_work_of_a_sweep_is_counted() -> None:
+    """Exhaustively: 8 utterances and 2 base rows against 5 rows of 16, 7 gradients added up, 2 rows moved."""
+    counts = count_sweep(8, 2, 5, 7, 2, 16)
+    products = 10 * 5 * 16 + 7 * 16
+    assert counts.macs_forward == counts.macs_dense_forward == counts.macs_dense_training == products
+    assert (counts.macs_backward, counts.macs_gradient, counts.frames) == (0, 0, 0)
+    assert counts.state_bytes == 10 * (5 * 16 + 2 * 16) + 8 * 16 * (7 + 2)
+    assert (counts.activations, counts.elementwise_ops) == (10 * 5, 2 * 10 * 5 + 3 * 16 * (2 + 2))
+
+
+def test_gradients_that_are_nothing_are_not_added(rng: np.random.Generator) -> None:
+    unit, sums = rng.integers(-4000, 4000, 16).astype(np.int16), np.zeros((2, 16), np.int32)
+    cos_q14 = np.array([16384, -16384, 16384], np.int32)
+    added = add_row_gradient(unit, cos_q14, 3, 0, 1, WEIGHT_ONE, EXP2_Q15, np.zeros(3, np.int32), sums)
+    assert added == 1
+    assert not sums[0].any()
+    assert sums[1].any()
 
 
 def test_without_exemplars_of_a_word_nothing_is_divided_by_zero() -> None:
     toy = make_toy(0)
     before = toy.classifier.prototypes()
-    toy.learner.adapt_rows(LearnerConfig().row_rate_q16, 0, TeachReport())
+    sweep(toy, LearnerConfig().row_rate_q16, 0)
     np.testing.assert_array_equal(toy.classifier.prototypes(), before)
 
 

@@ -32,7 +32,10 @@ class Toy:
         return (*weights, self.classifier.prototypes().tobytes(), self.memory.pack().tobytes())
 
 
-def make_toy(seed: int, tape_frames: int = LONGEST, base: int = 3, takes: int = 3, capacity: int = 8000) -> Toy:
+def make_toy(
+    seed: int, tape_frames: int = LONGEST, base: int = 3, takes: int = 3, capacity: int = 8000,
+    checkpoint_every: int = 0,
+) -> Toy:  # fmt: skip
     """A random network whose `base` words are what it makes of their first takes, all of which it remembers."""
     rng = np.random.default_rng(seed)
     arena = Arena(1 << 17)
@@ -41,10 +44,11 @@ def make_toy(seed: int, tape_frames: int = LONGEST, base: int = 3, takes: int = 
     network.load(random_params(config, rng, 3000.0))
     classifier = Classifier(ClassifierConfig(HIDDEN, base, 4), arena)
     memory = RehearsalMemory(capacity, BANDS, THETA_X, arena)
-    tape = network.new_tape(tape_frames, tape_frames * (BANDS + HIDDEN), "tape")
-    learner = Learner(
-        network, classifier, memory, network.new_state("state"), tape, network.new_backward("gradients"), LONGEST, arena
-    )
+    entries = tape_frames * (BANDS + HIDDEN)
+    tape = network.new_tape(tape_frames, entries, "tape", checkpoint_every=checkpoint_every)
+    state, gradients = network.new_state("state"), network.new_backward("gradients")
+    weights = network.new_weight_gradients("weights") if checkpoint_every else None
+    learner = Learner(network, classifier, memory, state, tape, gradients, LONGEST, arena, weights=weights)
     words = [takes_of(rng, takes) for _ in range(base)]
     rows = [np.sum([learner.embed(take)[0].astype(int) for take in word], axis=0) for word in words]
     peak = np.abs(rows).max(axis=1, keepdims=True)

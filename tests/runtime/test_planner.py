@@ -17,7 +17,14 @@ from edgelearn.device.sizes import KIB, parse_size
 from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import BudgetExceeded
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.runtime.layout import MOST_TAPE_FRAMES, device_regions, limits_of, listening_regions, shape_of
+from edgelearn.runtime.layout import (
+    LEAST_TAPE_FRAMES,
+    MOST_TAPE_FRAMES,
+    device_regions,
+    limits_of,
+    listening_regions,
+    shape_of,
+)
 from edgelearn.runtime.model import BASE_MODEL, Model, Word, load_model
 from edgelearn.runtime.planner import fits, options, plan_device, plan_of, step_counts, sufficient_bytes
 from edgelearn.runtime.voice import VoiceDevice
@@ -107,7 +114,7 @@ def test_planned_bytes_are_used_bytes_500_times(
 
 
 @settings(max_examples=25, deadline=None)
-@given(shapes(), st.integers(1, 128), st.integers(0, 20), st.integers(1024, 9000), st.integers(0, 3))
+@given(shapes(), st.integers(LEAST_TAPE_FRAMES, 128), st.integers(0, 20), st.integers(1024, 9000), st.integers(0, 3))
 def test_any_choice_is_laid_out_as_planned(
     shape: tuple[Layers, int, int], frames: int, every: int, rehearsal: int, spare: int
 ) -> None:

@@ -81,11 +81,7 @@ static void learn(uint32_t wanted, uint32_t seed, uint32_t rate_q16)
 {
     el_record record;
     el_step step;
-    int32_t at = 0;
-    while (el_records_next(&el_rehearsal, at, &record) && wanted--) {
-        at += record.size;
-    }
-    if (at >= *el_rehearsal.used) {
+    if (wanted > INT32_MAX || !el_exemplar((int32_t)wanted, &record)) {
         port_print("no such record\n");
         return;
     }
@@ -95,6 +91,29 @@ static void learn(uint32_t wanted, uint32_t seed, uint32_t rate_q16)
     print_number(" length", (uint32_t)step.length);
     print_number(" left_out", (uint32_t)step.left_out);
     port_print("\n");
+}
+
+/* A whole lesson: numbers of steps and sweeps, and the loss of old words (Q16) that is not refused. */
+static void teach(int32_t row)
+{
+    el_lesson_config config = el_lesson_default;
+    const el_lesson *lesson = &el_device.lesson;
+    config.steps = (int32_t)number();
+    config.sweeps = (int32_t)number();
+    config.most_old_loss_q16 = (int32_t)number();
+    if (el_lesson_begin(row, &config, el_model_image, sizeof el_model_image) == EL_OK) {
+        do {
+            port_mark(); /* an instruction counter sees every slice */
+        } while (el_slice());
+    }
+    print_line("lesson", (int32_t)lesson->status);
+    print_line("steps", lesson->steps);
+    print_line("gained", lesson->gained);
+    print_line("before", lesson->old_before);
+    print_line("after", lesson->old_after);
+    print_line("old", lesson->old);
+    print_line("left_out", lesson->left_out);
+    print_line("threshold", lesson->status == EL_OK ? lesson->threshold_q14 : 0);
 }
 
 static void print_state(void)
@@ -158,26 +177,26 @@ int bench_run(void)
             }
             el_enrol_end(row);
             break;
+        case 'M': {
+            uint32_t known = number();
+            row = (int32_t)known;
+            el_enrol_more(row, (int32_t)number());
+            break;
+        }
+        case 'L':
+            if (row < 0) {
+                return 2;
+            }
+            teach(row);
+            break;
         case 's': {
             uint32_t record = number(), seed = number();
             learn(record, seed, number());
             break;
         }
-        case 'f':
-            if (row < 0) {
-                return 2;
-            }
-            el_follow(row);
+        case 'w':
+            print_line("added", (int32_t)el_add_word(row < 0 ? 0 : row, el_device.lesson.threshold_q14));
             break;
-        case 'w': {
-            int32_t right, total, threshold = el_threshold(row < 0 ? 0 : row, EL_OPEN_SET_Q14);
-            el_count_right(row, &right, &total);
-            print_line("threshold", threshold);
-            print_line("right", right);
-            print_line("total", total);
-            print_line("added", (int32_t)el_add_word(row < 0 ? 0 : row, threshold));
-            break;
-        }
         case 'i': {
             uint32_t crc = 0;
             el_save(number(), add_to_crc, &crc);

@@ -16,6 +16,7 @@ from edgelearn.audio.frontend import Frontend
 from edgelearn.device.arena import Arena
 from edgelearn.firmware.export import export_c, firmware_device
 from edgelearn.firmware.golden import first_recording, sound
+from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.rehearsed import RECORDINGS
@@ -69,21 +70,49 @@ def takes(model: Model) -> list[NDArray[np.int8]]:
 
 
 @pytest.fixture(scope="session")
-def lesson(model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]) -> BenchScript:
-    """Hear words, learn one in 100 steps, hear the words again: everything that a device does."""
+def schedules(model: Model, takes: list[NDArray[np.int8]]) -> dict[bool, tuple[int, int]]:
+    """Steps and sweeps of a lesson whose result is kept (True), and of one whose result is put back, by this model."""
+    found: dict[bool, tuple[int, int]] = {}
+    for steps, sweeps in ((6, 3), (12, 6), (8, 0), (4, 2), (10, 5), (20, 20), (0, 20), (16, 8), (0, 3), (40, 20)):
+        device = make_device(model)
+        row = device.learner.enrol(takes)
+        config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=1.0)
+        gained = list(device.learner.teach(row, config))[-1].gained
+        if steps or not gained:
+            found.setdefault(gained, (steps, sweeps))
+        if len(found) == 2:
+            break
+    return found
+
+
+@pytest.fixture(scope="session")
+def lesson(
+    model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]], schedules: dict[bool, tuple[int, int]]
+) -> BenchScript:
+    """Hear words, learn one in three lessons of which one is put back, take 100 more steps, hear the words again."""
     twin = BenchScript(make_device(model))
     twin.hear(speech)
     twin.state()
     twin.enrol(takes)
+    config = LearnerConfig()
+    twin.teach(config.steps, config.sweeps, config.max_old_loss)
+    twin.state()
+    for gained in (False, True):
+        twin.load()
+        twin.enrol(takes)
+        report = twin.teach(*schedules[gained])
+        assert report is not None
+        assert report.gained == gained
+        twin.state()
+    twin.add_word("computer")
+    twin.hear(speech)
     rng = np.random.default_rng(1)
     count = len(twin.device.memory.exemplars())
     for number in range(STEPS):
         record = count - 1 - number // 2 % len(takes) if number % 2 else int(rng.integers(count))
         twin.learn(record, int(rng.integers(2**32)), FAST_RATE_Q16 if number % 3 else None)
         if number % 25 == 24:
-            twin.follow()
             twin.state()
-    twin.add_word("computer")
     twin.image(7)
     twin.hear(speech)
     twin.state()

@@ -131,7 +131,7 @@ def test_an_image_is_not_trusted(library: ctypes.CDLL, model: Model) -> None:
         (image[:20], TOO_SHORT),
         (b"", TOO_SHORT),
         (damaged(image, 0, 1), NOT_A_MODEL),
-        (damaged(image, 4, 2), OTHER_VERSION),
+        (damaged(image, 4, 1), OTHER_VERSION),
         (damaged(image, 20, 5), OTHER_NETWORK),
         (damaged(image, 24, 2**31), FULL),
         (damaged(image, 24, 1), FULL),
@@ -143,6 +143,8 @@ def test_an_image_is_not_trusted(library: ctypes.CDLL, model: Model) -> None:
         (damaged(image, 12, 0, seal=False), DAMAGED),
         (damaged(image, HEADER.size, 0x80808080), BAD_NUMBER),
         (damaged(image, word_at, 0x7FFF), BAD_NUMBER),
+        (damaged(image, word_at, (len(model.words) + 1) << 16), BAD_NUMBER),
+        (damaged(image, word_at, 0xFFFF0000), BAD_NUMBER),
         (damaged(image, len(image) - len(model.rehearsal), 0xFFFFFFFF), BAD_NUMBER),
     ]
     for data, status in bad:
@@ -233,10 +235,10 @@ def test_a_model_of_other_shapes(
     twin, rng = BenchScript(make_device(other)), np.random.default_rng(3)
     twin.hear(speech)
     twin.enrol([rng.integers(-90, 90, (n, other.frontend.bands)).astype(np.int8) for n in (20, 70, 9)])
+    twin.teach(steps=5, sweeps=3)
+    twin.add_word("other")
     for number in range(12):
         twin.learn(number % 3, number, (60, 3000)[number % 2])
-    twin.follow()
-    twin.add_word("other")
     twin.image(2)
     twin.hear(speech)
     twin.state()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.errors import LearningRejected
 from edgelearn.firmware.golden import device_longest, event_numbers, weights_crc
 from edgelearn.firmware.image import encode_image, shape_digest
 from edgelearn.learning.learner import LearnerConfig, TeachReport
@@ -29,7 +30,16 @@ class BenchScript:
         self._frames = np.empty((device_longest(device), device.frontend.config.bands), np.int8)
         self._features_crc = 0
         self._row = -1
-        self._report = TeachReport()
+        self._shipped = device.model()
+        self.threshold_q14 = 0
+
+    def load(self) -> None:
+        """Start anew from the image in flash."""
+        self._command("l")
+        self._say("load 0")
+        self.device.restore(self._shipped)
+        self.device.recognizer.reset()
+        self.device.last._memory.unpack(np.zeros(0, np.uint8))
 
     def hear(self, samples: NDArray[np.int16]) -> list[Event]:
         """Push sound (int16)."""
@@ -91,24 +101,56 @@ class BenchScript:
             self._say("take 0")
         self._command("e")
         learner.enrol(list(takes))
-        learner._kept[:] = np.sum(learner.exemplar_units(self._row), axis=0, dtype=np.int32)
 
-    def follow(self) -> None:
-        """Let the new word's prototype follow the weights."""
-        self._command("f")
-        self.device.learner._follow(self._row, self._report)
+    def enrol_more(self, row: int, weight: int, takes: Sequence[NDArray[np.int8]]) -> None:
+        """Let takes join a row."""
+        self._command("M", row, weight)
+        self._row = row
+        for take in takes:
+            self._command("t", len(take), data=take.tobytes())
+            self._say("take 0")
+        self._command("e")
+        self.device.learner.enrol_more(row, list(takes), weight)
+
+    def teach(self, steps: int, sweeps: int, max_old_loss: float = 1.0) -> TeachReport | None:
+        """Learn the row that was enrolled, from the shipped weights; returns None if that is refused."""
+        device = self.device
+        self._command("L", steps, sweeps, round(65536 * max_old_loss))
+        found: list[tuple[int, int]] = []
+        count_right, report = device.learner.count_right, TeachReport()
+
+        def watched(but_row: int, report: TeachReport) -> tuple[int, int]:
+            found.append(count_right(but_row, report))
+            return found[-1]
+
+        device.learner.count_right = watched  # type: ignore[method-assign]
+        config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=max_old_loss)
+        refused = False
+        try:
+            for report in device.learner.teach(self._row, config):  # noqa: B007
+                device.recognizer.weights_changed()
+        except LearningRejected:
+            refused = True
+        del device.learner.count_right
+        after = found[1 if refused or report.gained else 0][0]
+        self.threshold_q14 = 0
+        if refused:
+            device.restore(self._shipped)
+        else:
+            self.threshold_q14 = device.learner.threshold_q14(self._row, device.model().open_set_q14)
+        self.expected += [
+            f"lesson {10 if refused else 0}", f"steps {report.updates}", f"gained {int(report.gained)}",
+            f"before {found[0][0]}", f"after {after}", f"old {found[0][1]}",
+            f"left_out {report.truncated_frames}", f"threshold {self.threshold_q14}",
+        ]  # fmt: skip
+        return None if refused else report
 
     def add_word(self, name: str) -> None:
-        """Give the new word its threshold and put it into the vocabulary."""
+        """Put the new word into the vocabulary, with the threshold of its lesson."""
         self._command("w")
-        device, learner = self.device, self.device.learner
-        threshold = learner.threshold_q14(self._row, device.model().open_set_q14)
-        others = sum(record.row != self._row for record in device.memory.exemplars())
-        self._say(f"threshold {threshold}")
-        self._say(f"right {round(learner.old_accuracy(self._row) * others)}")
-        self._say(f"total {others}")
         self._say("added 0")
-        device.recognizer.words = (*device.recognizer.words, Word(name, self._row, threshold, True))
+        recognizer = self.device.recognizer
+        recognizer.words = (*recognizer.words, Word(name, self._row, self.threshold_q14, True))
 
     def image(self, generation: int) -> None:
         """Let the device write its model as an image."""

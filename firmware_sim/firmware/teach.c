@@ -1,0 +1,121 @@
+/* Teaching, begun and then done in slices, so that a main loop can listen between any two of them. */
+#include "learning.h"
+
+int32_t el_enrol_begin(void)
+{
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        el_memory.learning_enrolled[j] = 0;
+    }
+    el_device.takes = 0;
+    return el_device.rows < EL_ROWS ? el_device.rows : -1;
+}
+
+void el_enrol_more(int32_t row, int32_t weight)
+{
+    el_unit_row(row);
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        el_memory.learning_enrolled[j] = weight * el_memory.classifier_embedding[j];
+    }
+    el_device.takes = weight;
+}
+
+void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
+{
+    el_device.lesson.row = row;
+    el_run_begin(frames, 0, count, count);
+    el_device.job = EL_JOB_TAKE;
+}
+
+static int take_slice(void)
+{
+    const int8_t *frames = el_device.run.frames;
+    int32_t count = el_device.run.count < EL_RING_FRAMES ? el_device.run.count : EL_RING_FRAMES;
+    if (el_run_frame()) {
+        return 1;
+    }
+    el_unit_embedding(el_memory.learning_pool);
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        el_memory.learning_enrolled[j] += el_memory.classifier_embedding[j];
+    }
+    el_device.takes++;
+    el_device.lesson.status =
+        el_records_add(&el_rehearsal, el_device.lesson.row, frames, 0, count, count > 0 ? count : 1);
+    return 0;
+}
+
+void el_enrol_end(int32_t row)
+{
+    el_device.rows = row < el_device.rows ? el_device.rows : row + 1;
+    el_set_row(row, el_memory.learning_enrolled, 1, NULL, 0);
+    el_device.changes++;
+}
+
+el_status el_add_word(int32_t row, int32_t threshold_q14)
+{
+    el_word *word = &el_device.word[el_device.words];
+    if (el_device.words == EL_ROWS) {
+        return EL_FULL;
+    }
+    word->row = (int16_t)row;
+    word->rejects = 0;
+    word->threshold_q14 = threshold_q14;
+    word->last_heard = EL_NEVER;
+    el_device.words++;
+    return EL_OK;
+}
+
+void el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
+{
+    el_step_begin(record, seed, rate_q16);
+    el_device.job = EL_JOB_STEP;
+}
+
+int el_slice(void)
+{
+    int more = 0;
+    switch (el_device.job) {
+    case EL_JOB_TAKE:
+        more = take_slice();
+        break;
+    case EL_JOB_STEP:
+        more = el_step_slice();
+        break;
+    case EL_JOB_LESSON:
+        more = el_lesson_slice();
+        break;
+    default:
+        break;
+    }
+    el_device.job = more ? el_device.job : EL_JOB_NONE;
+    return more;
+}
+
+static void finish(void)
+{
+    while (el_slice()) {
+    }
+}
+
+el_status el_enrol_take(int32_t row, const int8_t *frames, int32_t count)
+{
+    el_take_begin(row, frames, count);
+    finish();
+    return el_device.lesson.status;
+}
+
+el_status el_teach(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size)
+{
+    el_status status = el_lesson_begin(row, config, image, size);
+    if (status == EL_OK) {
+        finish();
+        status = el_device.lesson.status;
+    }
+    return status;
+}
+
+void el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step)
+{
+    el_learn_begin(record, seed, rate_q16);
+    finish();
+    *step = el_device.gradient_step.result;
+}

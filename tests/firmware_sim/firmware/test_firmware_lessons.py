@@ -1,0 +1,371 @@
+"""Lessons of the firmware in slices: for any interleaving with sound the same weights, and the words of that moment."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgelearn.errors import LearningRejected
+from edgelearn.firmware.golden import event_numbers
+from edgelearn.firmware.image import encode_image, shape_digest
+from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.model import Model
+from edgelearn.runtime.recognizer import Event
+from edgelearn.runtime.voice import VoiceDevice
+from firmware_sim.toolchain import build_host
+from tests.firmware_sim.firmware.conftest import make_device
+
+OK, NOT_SAVED, REFUSED = 0, 9, 10
+WAITING = 8
+SHORT = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0)
+PROBE = """
+#include "edgelearn.h"
+uint32_t t_changes(void) { return el_device.changes; }
+int t_changing(void) { return el_device.changing; }
+int t_frames(void) { return el_device.frames; }
+int t_waiting(void) { return el_device.waiting; }
+int t_stage(void) { return el_device.lesson.stage; }
+const el_lesson *t_lesson(void) { return &el_device.lesson; }
+void t_words(int n, int32_t threshold) { el_device.word[n].threshold_q14 = threshold; }
+"""
+SANITIZERS = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
+
+
+class Config(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in ("steps", "rate_q16", "least_takes", "sweeps", "row_rate_q16", "most_old_loss_q16", "least_q14")
+    ]
+
+
+class Lesson(ctypes.Structure):
+    """The part of an el_lesson that is its result."""
+
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in (
+            "status",
+            "gained",
+            "old_before",
+            "old_after",
+            "old",
+            "threshold_q14",
+            "steps",
+            "sweeps",
+            "left_out",
+        )
+    ]
+
+
+class Heard(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in ("word", "score_q14", "start", "stop", "last", "decided", "active", "columns")
+    ]
+
+
+@pytest.fixture(scope="module")
+def library(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    need("gcc")
+    folder = tmp_path_factory.mktemp("lessons") / "exported"
+    shutil.copytree(exported, folder)
+    (folder / "probe.c").write_text(PROBE)
+    loaded = ctypes.CDLL(str(build_host(folder, folder / "firmware.so", "-O1", *SANITIZERS, bench=False)))
+    loaded.t_lesson.restype = ctypes.POINTER(Lesson)
+    loaded.el_hear.restype = ctypes.c_size_t
+    return loaded
+
+
+class Board:
+    """The firmware, called as its main loop would."""
+
+    def __init__(self, library: ctypes.CDLL, model: Model, device: VoiceDevice) -> None:
+        self.library, self.events = library, []
+        self._digest = shape_digest(model, device.classifier.config.taught_rows)
+        self._bytes = device.arena.used_bytes
+        self._regions = {region.name: region for region in device.arena.regions}
+        self.image = encode_image(model, self._digest, 1)
+        assert library.el_load(self.image, len(self.image)) == OK
+
+    def save(self) -> bytes:
+        pieces: list[bytes] = []
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+        self.library.el_save(1, kind(lambda _, data, count: pieces.append(ctypes.string_at(data, count))), None)
+        return b"".join(pieces)
+
+    def enrol(self, takes: list[NDArray[np.int8]], row: int | None = None, weight: int = 0) -> int:
+        if row is None:
+            row = self.library.el_enrol_begin()
+        else:
+            self.library.el_enrol_more(row, weight)
+        for take in takes:
+            assert self.library.el_enrol_take(row, take.tobytes(), len(take)) == OK
+        self.library.el_enrol_end(row)
+        return row
+
+    def begin(self, row: int, config: LearnerConfig, least_q14: int) -> int:
+        numbers = Config(
+            config.steps, config.rate_q16, config.least_takes, config.sweeps, config.row_rate_q16,
+            round(65536 * config.max_old_loss), least_q14,
+        )  # fmt: skip
+        found: int = self.library.el_lesson_begin(row, ctypes.byref(numbers), self.image, len(self.image))
+        return found
+
+    def teach(self, row: int, config: LearnerConfig, least_q14: int) -> Lesson:
+        assert self.begin(row, config, least_q14) == OK
+        while self.library.el_slice():
+            pass
+        return self.library.t_lesson().contents
+
+    def listen(self) -> None:
+        heard, event = ctypes.c_int(), Heard()
+        while self.library.el_listen(ctypes.byref(event), ctypes.byref(heard)):
+            if heard.value:
+                self.events.append((event.word, event.score_q14, event.last, event.decided))
+
+    def hear(self, samples: NDArray[np.int16]) -> int:
+        frame = ctypes.c_int()
+        taken: int = self.library.el_hear(samples.tobytes(), len(samples), ctypes.byref(frame))
+        return taken
+
+    def hear_all(self, samples: NDArray[np.int16]) -> None:
+        while len(samples):
+            samples = samples[self.hear(samples) :]
+            self.listen()
+
+    def learned(self) -> list[bytes]:
+        memory = (ctypes.c_char * self._bytes).in_dll(self.library, "el_memory")
+        names = ("network.layer0.weights_hi", "network.layer0.weights_lo", "network.layer0.bias")
+        names += ("classifier.prototypes", "rehearsal.used", "rehearsal.records")
+        found = [self._regions[name] for name in names]
+        return [bytes(memory[region.offset : region.offset + region.size_bytes]) for region in found]
+
+
+def learned(device: VoiceDevice) -> list[bytes]:
+    layer, classifier, memory = device.network.layers[0], device.classifier, device.memory
+    arrays = (layer.weights_hi, layer.weights_lo, layer.bias, classifier._prototypes, memory._used, memory._bytes)
+    return [array.tobytes() for array in arrays]
+
+
+@contextmanager
+def watched(device: VoiceDevice, before_change: Callable[[], None]) -> Iterator[None]:
+    """Call `before_change` whenever a lesson is about to change weights or prototypes."""
+    inside = []
+
+    def wrap(owner: object, name: str, follows: bool = False) -> None:
+        call = getattr(owner, name)
+
+        def watched(*args: Any, **options: Any) -> Any:
+            if not inside and not follows:
+                before_change()
+            inside.append(name)
+            result = call(*args, **options)
+            inside.pop()
+            device.recognizer.weights_changed()
+            return result
+
+        setattr(owner, name, watched)
+
+    wrap(device.network, "update")
+    wrap(device.network, "load")
+    wrap(device.classifier, "set_row")
+    wrap(device.classifier, "move_row")
+    wrap(device.classifier, "load", follows=True)  # of the network's: both are one change
+    yield
+    for name in ("update", "load"):
+        delattr(device.network, name)
+    for name in ("set_row", "move_row", "load"):
+        delattr(device.classifier, name)
+
+
+@pytest.mark.parametrize(("seed", "most_slices", "gained"), [(0, 40, True), (1, 300, True), (2, 60, False)])
+def test_any_interleaving_with_sound_gives_the_same_weights_and_words(
+    library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]],
+    schedules: dict[bool, tuple[int, int]], seed: int, most_slices: int, gained: bool,
+) -> None:  # fmt: skip
+    device, rng = make_device(model), np.random.default_rng(seed)
+    board = Board(library, model, device)
+    row = board.enrol(takes)
+    steps, sweeps = schedules[gained]
+    config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=1.0)
+    assert board.begin(row, config, model.open_set_q14) == OK
+    started, at, most_waiting = library.t_changes(), 0, 0
+    heard_at: dict[int, int] = {}  # how often the model had changed: frames that were listened to by then
+    learning = True
+    while learning:
+        for _ in range(int(rng.integers(1, most_slices))):
+            learning = learning and bool(library.el_slice())
+        for _ in range(int(rng.integers(1, 2 + most_slices // 20))):
+            at += board.hear(speech[at : at + int(rng.integers(1, 700))])
+            if not library.t_changing():
+                board.listen()
+        waiting = library.t_waiting()
+        board.listen()
+        most_waiting = max(most_waiting, library.t_waiting())
+        if not library.t_changing():
+            assert library.t_waiting() == 0
+            heard_at[library.t_changes() - started] = library.t_frames()
+        else:
+            assert library.t_waiting() == waiting
+    while_learning = len(board.events)
+    board.hear_all(speech[at:])
+    assert most_waiting > 0
+
+    twin_row = device.learner.enrol(takes)
+    device.recognizer.weights_changed()
+    events: list[Event] = []
+    done, changes = 0, 0
+    frame, hop = model.frontend.frame, model.frontend.hop
+
+    def hear(frames: int) -> None:
+        nonlocal done
+        until = max(done, frame + hop * (frames - 1) if frames else 0)
+        events.extend(device.recognizer.push(speech[done:until]))
+        done = until
+
+    def before_change() -> None:
+        nonlocal changes
+        hear(heard_at.get(changes, 0))
+        changes += 1
+
+    with watched(device, before_change):
+        report = list(device.learner.teach(twin_row, config))[-1]
+    hear(max(heard_at.values()))
+    assert changes == library.t_changes() - started
+    assert len(events) == while_learning > 1
+    events += device.recognizer.push(speech[done:])
+    assert board.events == [event_numbers(device, event) for event in events]
+    assert board.learned() == learned(device)
+    assert library.t_lesson().contents.gained == report.gained == gained
+
+
+def test_while_weights_are_half_changed_frames_wait_and_then_no_more_are_taken(
+    library: ctypes.CDLL, model: Model, speech: NDArray[np.int16]
+) -> None:
+    board = Board(library, model, make_device(model))
+    record = (ctypes.c_int32 * 4)()
+    assert library.el_exemplar(0, record) == 1
+    library.el_learn_begin(record, 1, 30)
+    while not library.t_changing():
+        assert library.el_slice() == 1
+    at = 0
+    while taken := board.hear(speech[at : at + 320]):
+        at += taken
+    assert library.t_waiting() == WAITING
+    board.listen()
+    assert (library.t_waiting(), library.t_frames()) == (WAITING, 0)
+    while library.el_slice():
+        pass
+    board.listen()
+    assert (library.t_waiting(), library.t_frames()) == (0, WAITING)
+    assert board.hear(speech[at : at + 320]) > 0
+
+
+def test_sound_that_is_missing_while_frames_wait_is_missing_there(
+    library: ctypes.CDLL, model: Model, speech: NDArray[np.int16]
+) -> None:
+    """A gap behind frames that wait is where it would be if they had been listened to at once."""
+    cut = 20_000
+    heard = []
+    for wait in (False, True):
+        board = Board(library, model, make_device(model))
+        for start, stop in ((0, cut), (cut, len(speech))):
+            samples = speech[start:stop]
+            while len(samples):
+                samples = samples[board.hear(samples) :]
+                if not wait or library.t_waiting() == WAITING:
+                    board.listen()
+            library.el_gap()
+        board.listen()
+        heard.append(board.events)
+    assert heard[0] == heard[1]
+    assert len(heard[0]) > 1
+
+
+def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
+    library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]
+) -> None:
+    """Three words from two and three takes, more takes of one of them: with what `VoiceDevice` does around a lesson."""
+    device = make_device(model)
+    board = Board(library, model, device)
+    loose = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0, agreement_q14=-16384)
+    backwards = [np.ascontiguousarray(take[::-1]) for take in takes]
+    lessons = [("computer", takes), ("retupmoc", backwards[:2]), ("puter", [take[12:] for take in takes])]
+    for name, mine in lessons:
+        report = list(device.teach(name, mine, loose))[-1]
+        row = board.enrol(mine)
+        done = board.teach(row, loose, model.open_set_q14)
+        assert (done.gained, done.steps, done.left_out) == (report.gained, report.updates, report.truncated_frames)
+        assert done.threshold_q14 == device.model().word(name).threshold_q14
+        assert done.old_after == round(report.old_after * done.old)
+        assert library.el_add_word(row, done.threshold_q14) == OK
+        assert board.learned() == learned(device)
+        board.image = board.save()
+    known = device.model().word("retupmoc")
+    report = list(device.confirm("retupmoc", backwards[2], loose))[-1]
+    board.enrol(backwards[2:], known.row, known.takes)
+    done = board.teach(known.row, loose, model.open_set_q14)
+    assert done.gained == report.gained
+    assert board.learned() == learned(device)
+    place = [word.name for word in device.model().words].index("retupmoc")
+    threshold = device.model().word("retupmoc").threshold_q14
+    assert threshold == min(done.threshold_q14, known.threshold_q14)
+    library.t_words(place, threshold)
+    device.recognizer.reset()
+    library.el_reset()
+    board.hear_all(speech)
+    assert board.events == [event_numbers(device, event) for event in device.recognizer.push(speech)]
+    assert len(board.events) > 2
+
+
+def test_a_lesson_that_is_refused_leaves_the_model_that_is_in_flash(
+    library: ctypes.CDLL, model: Model, takes: list[NDArray[np.int8]]
+) -> None:
+    """Steps that are far too long cost the old words what they were known by."""
+    device = make_device(model)
+    board, rough = Board(library, model, device), LearnerConfig(steps=6, sweeps=2, rate_q16=1 << 20)
+    before = board.learned()
+    done = board.teach(board.enrol(takes), rough, model.open_set_q14)
+    found: list[tuple[int, int]] = []
+    count_right = device.learner.count_right
+
+    def watched(but_row: int, report: TeachReport) -> tuple[int, int]:
+        found.append(count_right(but_row, report))
+        return found[-1]
+
+    device.learner.count_right = watched  # type: ignore[method-assign]
+    with pytest.raises(LearningRejected):
+        list(device.teach("computer", takes, rough))
+    assert done.status == REFUSED
+    assert [(done.old_before, done.old), (done.old_after, done.old)] == found
+    after = board.learned()
+    assert after[:3] == before[:3]
+    size = len(model.prototypes) * model.network.hidden
+    assert after[3][:size] == before[3][:size]
+    assert after[4] == before[4]
+    assert after[5][: len(model.rehearsal)] == model.rehearsal.tobytes()
+    assert board.save() == board.image
+
+
+def test_a_lesson_needs_the_model_in_flash_to_be_the_one_at_work(
+    library: ctypes.CDLL, model: Model, takes: list[NDArray[np.int8]]
+) -> None:
+    board = Board(library, model, make_device(model))
+    row = board.enrol(takes)
+    record = (ctypes.c_int32 * 4)()
+    assert library.el_exemplar(0, record) == 1
+    library.el_learn_begin(record, 1, 3000)
+    while library.el_slice():
+        pass
+    assert board.teach(row, SHORT, 0).status == NOT_SAVED
+    board = Board(library, model, make_device(model))
+    library.el_enrol_end(board.enrol(takes))
+    assert board.begin(board.enrol(takes), SHORT, 0) == NOT_SAVED  # the word before it was not saved
