@@ -19,7 +19,7 @@ from edgelearn.engine.counts import Counts
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.runtime.voice import MOST_TAPE_FRAMES, SLACK_BYTES, VoiceDevice, device_bytes
+from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
@@ -184,7 +184,7 @@ class Incremental:
 
     def _device(self, model: Model) -> VoiceDevice:
         """Return a device with room for the rehearsal memory and the longest tape."""
-        budget = device_bytes(model, MOST_TAPE_FRAMES, self._rehearsal_bytes) + 4 * SLACK_BYTES
+        budget = device_bytes(model, MOST_TAPE_FRAMES, self._rehearsal_bytes)
         return VoiceDevice(model, budget, self._rehearsal_bytes)
 
     def _utterances(self, model: Model, clips: Sequence[ClipInfo]) -> list[Frames]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgelearn.learning.evaluation import (
     MEASURING,
     ClipReader,
     People,
+    Scored,
     SpeakerSet,
     Trial,
     accepted,
@@ -89,6 +90,21 @@ def measure_base(device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], s
     )
 
 
+@dataclass
+class _Spent:
+    """What the lessons of one learner cost: base accuracy before and after, seconds a word, operations."""
+
+    before: float | None
+    after: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+    def add(self, lesson: Trial | Scored) -> None:
+        """Add a draw that was learned."""
+        self.seconds.append(lesson.seconds)
+        self.counts += lesson.counts
+
+
 class FewShot:
     """Few-shot learning on one device: `draws` draws of takes for each speaker, from `seed` on."""
 
@@ -107,12 +123,8 @@ class FewShot:
 
     def measure(self, subjects: Sequence[SpeakerSet], learner: str) -> dict[str, Any]:
         """Return every metric of a learner: means over speakers and draws, with 95 % intervals over speakers."""
-        self._device.restore(self._model)
-        before = self._base_accuracy()
+        spent = self._start()
         result: dict[str, Any] = {}
-        seconds: list[float] = []
-        after: list[float | None] = []
-        counts = Counts()
         for shots in SHOTS:
             eligible = [s for s in subjects if all(len(takes) > shots for takes in s.novel.values())]
             trials: list[list[Trial]] = []
@@ -120,19 +132,14 @@ class FewShot:
                 mine = []
                 for seed in self._seeds:
                     draw = draw_takes(subject, shots, seed)
-                    trial = run_trial(self._device, self._model, draw, subject.others, learner, self._config)
-                    mine.append(trial)
-                    seconds.append(trial.seconds)
-                    counts += trial.counts
+                    mine.append(run_trial(self._device, self._model, draw, subject.others, learner, self._config))
+                    spent.add(mine[-1])
                 trials.append(mine)
                 if shots == SHOTS[-1]:
-                    after.append(self._base_accuracy())
-            for name, pick in METRICS.items():
-                by_speaker = [[pick(trial) for trial in mine] for mine in trials]
-                result |= _over_speakers(f"{name}_k{shots}", by_speaker, self._seeds[0])
-            result[f"speakers_k{shots}"] = len(eligible)
-            result[f"n_k{shots}"] = sum(trial.tests for mine in trials for trial in mine)
-        return result | self._cost(before, after, seconds, counts)
+                    spent.after.append(self._base_accuracy())
+            values = {name: [[pick(trial) for trial in mine] for mine in trials] for name, pick in METRICS.items()}
+            result |= _of_shots(shots, values, sum(trial.tests for mine in trials for trial in mine), self._seeds[0])
+        return result | self._cost(spent)
 
     def measure_across(self, people: People, learner: str) -> dict[str, Any]:
         """Return the metrics of words learned from one take each of K people, tested on everyone else.
@@ -140,12 +147,8 @@ class FewShot:
         Means over the people tested and over draws, with 95 % intervals over these people; a draw that leaves nobody
         to test is left out, and so are shots that a word has too few people for.
         """
-        self._device.restore(self._model)
-        before = self._base_accuracy()
+        spent = self._start()
         result: dict[str, Any] = {}
-        seconds: list[float] = []
-        after: list[float | None] = []
-        counts = Counts()
         fewest = min(len({speaker for speaker, _ in takes}) for takes in people.words.values())
         for shots in SHOTS_ACROSS:
             values: dict[str, dict[str, list[float | None]]] = {name: {} for name in METRICS}
@@ -167,27 +170,27 @@ class FewShot:
                 for speaker, where in _by_name([name for name, _ in others]).items():
                     values["fa_auto"].setdefault(speaker, []).append(float(false[where].mean()))
                 tests += len(draw.tests)
-                seconds.append(scored.seconds)
-                counts += scored.counts
+                spent.add(scored)
                 if shots == SHOTS_ACROSS[-1]:
-                    after.append(self._base_accuracy())
-            for name, by_speaker in values.items():
-                result |= _over_speakers(f"{name}_k{shots}", list(by_speaker.values()), self._seeds[0])
-            result[f"speakers_k{shots}"] = len(values["closed"])
-            result[f"n_k{shots}"] = tests
-        return result | self._cost(before, after, seconds, counts)
+                    spent.after.append(self._base_accuracy())
+            by_speaker = {name: list(found.values()) for name, found in values.items()}
+            result |= _of_shots(shots, by_speaker, tests, self._seeds[0])
+        return result | self._cost(spent)
 
-    def _cost(
-        self, before: float | None, after: list[float | None], seconds: list[float], counts: Counts
-    ) -> dict[str, Any]:
+    def _start(self) -> _Spent:
+        """Put the device back as the model is, and return what nothing has been spent of yet."""
+        self._device.restore(self._model)
+        return _Spent(self._base_accuracy())
+
+    def _cost(self, spent: _Spent) -> dict[str, Any]:
         """Return what learning cost, in old words, time and memory, with the device back as it was."""
         self._device.restore(self._model)
         arena = self._device.arena
         return {
-            "base_before": before,
-            "base_after": _mean(after),
-            "learn_seconds": float(np.median(seconds)) if seconds else None,
-            "learn_sparsity": counts.sparsity,
+            "base_before": spent.before,
+            "base_after": _mean(spent.after),
+            "learn_seconds": float(np.median(spent.seconds)) if spent.seconds else None,
+            "learn_sparsity": spent.counts.sparsity,
             "peak_bytes": arena.high_water_bytes,
             "budget_bytes": arena.budget_bytes,
         }
@@ -198,6 +201,14 @@ class FewShot:
             return None
         right, _ = base_accuracy(self._device, self._utterances, self._rows, self._model.open_set_q14)
         return float(right.mean())
+
+
+def _of_shots(shots: int, by_speaker: Mapping[str, list[list[float | None]]], tests: int, seed: int) -> dict[str, Any]:
+    """Return the metrics of so many takes, each given as the values of every speaker, and what they are of."""
+    result: dict[str, Any] = {}
+    for name, values in by_speaker.items():
+        result |= _over_speakers(f"{name}_k{shots}", values, seed)
+    return result | {f"speakers_k{shots}": len(by_speaker["closed"]), f"n_k{shots}": tests}
 
 
 def _over_speakers(key: str, by_speaker: list[list[float | None]], seed: int) -> dict[str, Any]:

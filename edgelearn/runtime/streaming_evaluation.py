@@ -94,7 +94,7 @@ def poisson_upper95(count: int, hours: float) -> float:
 
 
 class StreamProtocol:
-    """The protocol on one device; other sound and noise are all that the data has, of whatever split."""
+    """The protocol on one device; running speech is what nothing was trained on, noise is all that the data has."""
 
     def __init__(
         self, device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], seed: int, config: LearnerConfig = MEASURING
@@ -104,11 +104,11 @@ class StreamProtocol:
         self._clips = clips
         self._seed = seed
         self._config = replace(config, max_old_loss=MEASURING.max_old_loss)
-        speech = [read_clip(clip.path) for clip in clips if not clip.word]
+        speech = [read_clip(clip.path) for clip in clips if not clip.word and clip.split != "train"]
         if not speech:
             raise UsageError(
                 "the data has no running speech to count false accepts in",
-                "running speech is what has an empty word in manifest.csv",
+                "running speech is what has an empty word in manifest.csv, and a split that is not train",
             )
         self._noises = {
             QUIET: [],
