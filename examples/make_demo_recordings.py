@@ -46,8 +46,8 @@ SELECTION: dict[str, dict[str, tuple[str, ...]]] = {
         "up": ("festival-kal",),
         "zero": ("festival-ked",),
     },
-    "take": {"computer": ("flite-slt_take1", "flite-slt_take2", "flite-slt_take3")},
-    "test": {"computer": ("flite-slt_take4", "flite-slt_take5", "flite-slt_take6", "flite-slt_take7")},
+    "take": {"computer": ("flite-slt_take1", "flite-slt_take6", "flite-slt_take7")},
+    "test": {"computer": ("flite-slt_take2", "flite-slt_take3", "flite-slt_take4", "flite-slt_take5")},
     "other": {
         "banana": ("flite-slt",),
         "tomorrow": ("nanotts-us",),

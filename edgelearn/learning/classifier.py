@@ -1,6 +1,6 @@
 """Words as unit vectors: the classes of the base model are the background against which every word is scored.
 
-The score of a word is its cosine to the utterance minus half the best cosine of any *other* base class: what sounds
+The score of a word is its cosine to the utterance minus 5/8 of the best cosine of any *other* base class: what sounds
 like something the base model knows is not the new word. A taught word also loses a quarter of the best cosine of the
 other taught words, if that is positive: what could be either of them is neither for certain. One row of the table is
 one class, base classes first, taught words after them.
@@ -71,7 +71,7 @@ def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any
     best = -1
     for n in range(rows.shape[0]):
         rival = second if rows[n] == owner else first
-        score = np.int32(cos_q14[rows[n]] - (rival >> 1))
+        score = np.int32(cos_q14[rows[n]] - ((5 * rival) >> 3))
         if rows[n] >= base_rows:
             other = next_taught if rows[n] == taught_owner else taught
             score = np.int32(score - (np.int32(max(other, np.int32(0))) >> 2))
@@ -141,7 +141,7 @@ class Classifier:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
         others = np.delete(cosines[base:], taught - base)
-        score = int(cosines[taught]) - (int(cosines[nearest_base]) >> 1) - (int(others.max(initial=0)) >> 2)
+        score = int(cosines[taught]) - ((5 * int(cosines[nearest_base])) >> 3) - (int(others.max(initial=0)) >> 2)
         heard = cosines[taught] > cosines[nearest_base] and score >= thresholds_q14[taught - base]
         return taught if heard else nearest_base
 
@@ -166,12 +166,12 @@ class Classifier:
 
     def add_row_gradient(
         self, unit: NDArray[np.int16], target: int, first: int, weight_q15: int, sums: NDArray[np.int32]
-    ) -> None:
-        """Add what a unit embedding of row `target` says about the rows from `first` on to sums, see `adaptation`."""
+    ) -> int:
+        """Add the gradient of a unit embedding of row `target` for the rows from `first` on, see `adaptation`."""
         cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
-        add_row_gradient(
-            unit, self._cos_q14, self.rows, target, first, weight_q15, EXP2_Q15, self._weights, sums
-        )  # fmt: skip
+        return int(
+            add_row_gradient(unit, self._cos_q14, self.rows, target, first, weight_q15, EXP2_Q15, self._weights, sums)
+        )
 
     def move_row(self, row: int, sums: NDArray[np.int32], rate_q16: int) -> None:
         """Let a row go down the gradient in sums (int32 [H]), see `adaptation`."""

@@ -1,6 +1,6 @@
 """Ways of learning words behind one interface: every learner enrols the same prototypes, and then does what it does.
 
-The base classes reject for all of them in the same way: a score is the learner's own answer minus half the best cosine
+The base classes reject for all of them in the same way: a score is the learner's own answer less 5/8 of the best cosine
 of the base classes. So what is compared is learning, not rejection.
 """
 
@@ -80,7 +80,7 @@ class KeyLearner:
         """Return the answers, less what the base classes say against them."""
         base = [int(self._classifier.cosines(u.astype(np.int16))[: self._base].max()) for u in units_q14]
         answers: Scores = self._rule.read(units_q14)[:, rows - self._base]
-        return answers - np.array(base, np.float64).reshape(-1, 1) / 2
+        return answers - np.array(base, np.float64).reshape(-1, 1) * 0.625
 
 
 def delta_rule_learner(learner: Learner, classifier: Classifier, _config: LearnerConfig) -> KeyLearner:

@@ -1,7 +1,8 @@
 """The clips a base model is trained on, and seeded epochs of augmented feature frames made from them.
 
 Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others:
-the more kinds of sound the embedding must tell apart, the better it tells words that it has never heard.
+the more kinds of sound the embedding must tell apart, the better it tells words that it has never heard.  Pieces of
+running speech have no class; what they should be near to is only what the teacher says (`teacher.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgelearn.audio.endpoint import EndpointConfig, find_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.arena import Arena
-from edgelearn.pretrain.augment import Samples, augment
+from edgelearn.pretrain.augment import SAMPLE_RATE_HZ, Samples, augment
 
 SPEECH = ("speech_commands", "arabic_speech_commands", "dspspeech20")
 FRAMES = 80
@@ -28,20 +29,29 @@ WIDER_SHARE = 0.3
 WIDER_FRAMES = 16
 LEAST_CLIPS_TO_JOIN = 40
 JOINED_TAKES = 12
+PIECES_A_MINUTE = 80
+PIECE_SECONDS = (0.5, 1.1)
+NO_CLASS = -1
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch: features int8 [n, FRAMES, bands] (Q6), lengths int64 [n], labels int64 [n]."""
+    """An epoch: features int8 [n, FRAMES, bands] (Q6), lengths, labels and sources int64 [n].
+
+    sources: of which of the corpus's `sources` an utterance is a version; labels: its class, or NO_CLASS.
+    """
 
     features: NDArray[np.int8]
     lengths: NDArray[np.int64]
     labels: NDArray[np.int64]
+    sources: NDArray[np.int64]
 
 
 def trained_clips(clips: Sequence[ClipInfo]) -> list[ClipInfo]:
     """Return the clips that train a base model: train splits, without the words kept for learning on the device."""
-    return [c for c in clips if c.dataset in SPEECH and c.split == "train" and not c.novel]
+    return [
+        c for c in clips if c.dataset in SPEECH and c.split == "train" and c.word and not c.is_noise and not c.novel
+    ]
 
 
 def joinable_pairs(clips: Sequence[ClipInfo]) -> int:
@@ -49,6 +59,22 @@ def joinable_pairs(clips: Sequence[ClipInfo]) -> int:
     count = Counter((c.dataset, c.word) for c in clips)
     words = Counter(dataset for (dataset, _), clips_of_it in count.items() if clips_of_it >= LEAST_CLIPS_TO_JOIN)
     return sum(n * (n - 1) for n in words.values())
+
+
+def running_speech(clip: ClipInfo) -> bool:
+    """Return whether a clip is speech to train on that is not of one word."""
+    return clip.split == "train" and not clip.word and not clip.is_noise
+
+
+def cut_pieces(speech: Sequence[Samples], rng: np.random.Generator) -> list[Samples]:
+    """Cut pieces as long as words out of running speech, anywhere."""
+    pieces = []
+    for clip in speech:
+        for _ in range(int(PIECES_A_MINUTE * len(clip) / SAMPLE_RATE_HZ / 60)):
+            length = min(len(clip), int(rng.uniform(*PIECE_SECONDS) * SAMPLE_RATE_HZ))
+            at = int(rng.integers(len(clip) - length + 1))
+            pieces.append(clip[at : at + length])
+    return pieces
 
 
 class FeatureMaker:
@@ -95,6 +121,8 @@ class Corpus:
         self.word_of = np.array([index[f"{c.dataset}:{c.word}"] for c in spoken])
         self._spans = [self._span(clip) for clip in self.clips]
         self._pairs = self._choose_pairs(spoken, halves, np.random.default_rng([seed, 1]))
+        speech = [read_clip(c.path).astype(np.float32) for c in everything if running_speech(c)]
+        self._pieces = cut_pieces(speech, np.random.default_rng([seed, 3]))
         self.classes = 2 * len(self.words) + len(self._pairs)
         self.seed = seed
 
@@ -106,7 +134,10 @@ class Corpus:
     def _choose_pairs(
         self, spoken: list[ClipInfo], halves: int, rng: np.random.Generator
     ) -> list[list[tuple[int, int]]]:
-        """Pick `halves` ordered pairs of words of one data set, each as pairs of clips, of one speaker if possible."""
+        """Pick `halves` ordered pairs of words of one data set, each as JOINED_TAKES pairs of clips.
+
+        Both clips are of one speaker if there are enough.
+        """
         by_word: dict[int, list[int]] = defaultdict(list)
         for n, word in enumerate(self.word_of):
             by_word[int(word)].append(n)
@@ -124,13 +155,11 @@ class Corpus:
             same = [(m, n) for m in by_word[a] for n in second.get(spoken[m].speaker, [])]
             if len(same) < 8:
                 same += [(int(rng.choice(by_word[a])), int(rng.choice(by_word[b]))) for _ in range(24)]
-            pairs.append(same)
+            pairs.append([same[int(k)] for k in rng.choice(len(same), JOINED_TAKES, len(same) < JOINED_TAKES)])
         return pairs
 
-    def _half_word(self, pair: int, rng: np.random.Generator) -> Samples:
+    def _joined(self, first: int, second: int) -> Samples:
         """Join the first half of one clip's word to the second half of another's, with a 20 ms cross-fade."""
-        candidates = self._pairs[pair]
-        first, second = candidates[int(rng.integers(len(candidates)))]
         a, b = self._spans[first], self._spans[second]
         fade = 320
         head = self.clips[first][: (a[0] + a[1]) // 2 + fade].copy()
@@ -146,22 +175,57 @@ class Corpus:
         joined[len(head) - overlap :] += tail
         return joined
 
+    @property
+    def sources(self) -> int:
+        """How many different sounds epochs are made of: clips, the same backwards, joined words, running speech."""
+        return 2 * len(self.clips) + JOINED_TAKES * len(self._pairs) + len(self._pieces)
+
+    def source(self, number: int) -> Samples:
+        """Return sound `number` as it was recorded, reversed, joined or cut; float32 in int16 units."""
+        clips = len(self.clips)
+        if number < clips:
+            return self.clips[number]
+        if number < 2 * clips:
+            return self.clips[number - clips][::-1]
+        pair, take = divmod(number - 2 * clips, JOINED_TAKES)
+        if pair < len(self._pairs):
+            return self._joined(*self._pairs[pair][take])
+        return self._pieces[number - 2 * clips - JOINED_TAKES * len(self._pairs)]
+
+    def label(self, number: int) -> int:
+        """Return the class of sound `number`, or NO_CLASS."""
+        clips, words = len(self.clips), len(self.words)
+        if number < 2 * clips:
+            return int(self.word_of[number % clips]) + words * (number // clips)
+        pair = (number - 2 * clips) // JOINED_TAKES
+        return 2 * words + pair if pair < len(self._pairs) else NO_CLASS
+
+    def middle(self, number: int) -> int:
+        """Return the sample in the middle of the word of sound `number`."""
+        clip = self.source(number)
+        if self.label(number) == NO_CLASS:
+            return len(clip) // 2
+        start, stop = self._span(clip)
+        return (start + stop) // 2
+
     def epoch(self, number: int) -> Epoch:
-        """Make epoch `number`: every clip (of rare words up to six times), half of them backwards, joined words."""
+        """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once."""
         rng = np.random.default_rng([self.seed, 2, number])
+        clips = len(self.clips)
         count = np.bincount(self.word_of, minlength=len(self.words))
-        jobs: list[tuple[int, int, int]] = []  # kind (0 forwards, 1 backwards, 2 joined), clip or pair, label
+        jobs: list[int] = []
         for n, word in enumerate(self.word_of):
-            jobs += [(0, n, int(word))] * int(np.clip(60 // count[word], 1, 6))
+            jobs += [n] * int(np.clip(60 // count[word], 1, 6))
             if rng.random() < 0.5:
-                jobs.append((1, n, len(self.words) + int(word)))
-        jobs += [(2, p, 2 * len(self.words) + p) for p in range(len(self._pairs)) for _ in range(JOINED_TAKES)]
+                jobs.append(clips + n)
+        jobs += range(2 * clips, self.sources)
         rng.shuffle(jobs)
         features = np.zeros((len(jobs), FRAMES, self.make.config.bands), np.int8)
         lengths = np.zeros(len(jobs), np.int64)
-        for k, (kind, n, _) in enumerate(jobs):
-            clip = self._half_word(n, rng) if kind == 2 else self.clips[n][:: -1 if kind == 1 else 1]
-            frames = self.make.utterance(augment(clip, self.noises, rng), rng)[:FRAMES]
-            features[k, : len(frames)] = frames
-            lengths[k] = max(1, len(frames))
-        return Epoch(features, lengths, np.array([job[2] for job in jobs]))
+        labels = np.array([self.label(source) for source in jobs])
+        for k, source in enumerate(jobs):
+            heard = augment(self.source(source), self.noises, rng)
+            frames = self.make.frames(heard) if labels[k] == NO_CLASS else self.make.utterance(heard, rng)
+            features[k, : len(frames[:FRAMES])] = frames[:FRAMES]
+            lengths[k] = max(1, len(frames[:FRAMES]))
+        return Epoch(features, lengths, labels, np.array(jobs))

@@ -1,7 +1,8 @@
 """The training run: float epochs first, then epochs with the device's int8 weights and delta thresholds in the loop.
 
-From the end of the float epochs a second, float network goes on with the same epochs: it is what the fixed-point one
-is compared with, and its teacher.
+In all of them embeddings are also drawn to what a network that knows far more speech makes of the same sounds
+(`reference.py`).  From the end of the float epochs a second, float network goes on with the same epochs: it is what
+the fixed-point one is compared with, and its teacher.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ from torch import Tensor
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.pretrain.augment import other_voices
-from edgelearn.pretrain.corpus import Corpus, Epoch
+from edgelearn.pretrain.corpus import NO_CLASS, Corpus, Epoch
 from edgelearn.pretrain.model import BaseModel, movement, pool
+from edgelearn.pretrain.reference import reference_units
 
 LOGIT_SCALE = 16.0
 WARM_UP_STEPS = 100
 WORDS_WEIGHT = 2.0
 MOVEMENT_WEIGHT = 8.0
 TEACHER_WEIGHT = 8.0
+LIKENESS_WEIGHT = 20.0
+PROJECTION_WEIGHT = 3.0
 # the default one loses the soft ends of words in noise
 ENDPOINT = EndpointConfig(onset=200, release=150)
 
@@ -43,7 +47,8 @@ class Recipe:
     """Everything that a base model depends on besides the data.
 
     theta_x_q13, theta_h_q13: delta thresholds; joined_words: classes made of halves of two words; passes: epochs made
-    of each augmented version of the data, as making one takes longer than training on it.
+    of each augmented version of the data, as making one takes longer than training on it; with_reference: whether the
+    reference network is asked.
     """
 
     seed: int = 1
@@ -58,6 +63,7 @@ class Recipe:
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
     joined_words: int = 300
+    with_reference: bool = True
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     endpoint: EndpointConfig = ENDPOINT
 
@@ -65,9 +71,14 @@ class Recipe:
 _worker_corpus: Corpus | None = None
 
 
+def corpus_of(data: Path, recipe: Recipe) -> Corpus:
+    """Return the corpus of a recipe."""
+    return Corpus(data, recipe.frontend, recipe.endpoint, recipe.joined_words, recipe.seed)
+
+
 def _start_worker(data: Path, recipe: Recipe) -> None:
     global _worker_corpus  # one corpus a process: it is read once and serves every epoch
-    _worker_corpus = Corpus(data, recipe.frontend, recipe.endpoint, recipe.joined_words, recipe.seed)
+    _worker_corpus = corpus_of(data, recipe)
 
 
 def _make_epoch(number: int) -> Epoch:
@@ -121,18 +132,26 @@ def in_other_voices(features: Tensor, lengths: Tensor, rng: np.random.Generator)
 class Trainer:
     """One network in training, over `total` batches, with a cosine schedule from `rate` to 0.
 
-    words: how many of its classes, the first ones, are words; teacher: a network of the same embedding, whose
-    embeddings those of `model` are drawn to.
+    words: how many of its classes, the first ones, are words; reference: unit vectors of the corpus's sources, float32
+    [sources, dimensions]; teacher: a network of the same embedding, whose embeddings those of `model` are drawn to.
     """
 
-    def __init__(self, model: BaseModel, words: int, rate: float, total: int, teacher: BaseModel | None = None) -> None:
+    def __init__(
+        self, model: BaseModel, words: int, rate: float, total: int,
+        reference: Tensor | None = None, teacher: BaseModel | None = None,
+    ) -> None:  # fmt: skip
         self.model = model
+        self._reference = reference
         self._teacher = teacher
         self._words = words
         self._rate = rate
         self._total = total
         self._done = 0
-        self._optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+        parameters = list(model.parameters())
+        if reference is not None:
+            self._projection = torch.nn.Linear(model.hidden, reference.shape[1], bias=False)
+            parameters += self._projection.parameters()
+        self._optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-4)
 
     def run(self, epoch: Epoch, batch: int, seed: list[int]) -> tuple[float, float]:
         """Train on an epoch in a seeded order, each time in other voices; return loss and accuracy.
@@ -140,7 +159,9 @@ class Trainer:
         In half of the batches some neighbouring bands are masked.
         """
         rng = np.random.default_rng(seed)
-        features, lengths, labels = (torch.from_numpy(a) for a in (epoch.features, epoch.lengths, epoch.labels))
+        features, lengths, labels, sources = (
+            torch.from_numpy(a) for a in (epoch.features, epoch.lengths, epoch.labels, epoch.sources)
+        )
         losses, hits = [], []
         for members in batches_by_length(epoch.lengths, batch, rng):
             pick = torch.from_numpy(members)
@@ -151,23 +172,32 @@ class Trainer:
             h = self.model.states(x)
             embedding = pool(h, frames)
             scores = self.model.scores(embedding)
-            loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * scores, labels[pick])
+            loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * scores, labels[pick], ignore_index=NO_CLASS)
             # the words are also decided among themselves, without the classes that are there to train the embedding
-            spoken = labels[pick] < self._words
+            spoken = (labels[pick] != NO_CLASS) & (labels[pick] < self._words)
             among_words = torch.nn.functional.cross_entropy(
                 LOGIT_SCALE * scores[spoken][:, : self._words], labels[pick][spoken], reduction="sum"
             )
             loss = loss + WORDS_WEIGHT * among_words / len(pick)
+            if self._reference is not None:
+                loss = loss + self._reference_loss(embedding, self._reference[sources[pick]])
             if self.model.theta_h > 0:
                 loss = loss + MOVEMENT_WEIGHT * movement(h, frames)
             if self._teacher is not None:
                 with torch.no_grad():
-                    wanted = self._teacher.embed(x, frames)
-                loss = loss + TEACHER_WEIGHT * (1 - (embedding * wanted).sum(1)).mean()
+                    taught = self._teacher.embed(x, frames)
+                loss = loss + TEACHER_WEIGHT * (1 - (embedding * taught).sum(1)).mean()
             self._step(loss)
             losses.append(loss.item())
-            hits.append((scores.argmax(1) == labels[pick]).float().mean().item())
+            known = labels[pick] != NO_CLASS
+            hits.append((scores.argmax(1) == labels[pick])[known].float().mean().item())
         return float(np.mean(losses)), float(np.mean(hits))
+
+    def _reference_loss(self, embedding: Tensor, wanted: Tensor) -> Tensor:
+        """Draw pairs to be as alike as they are to the reference, and its units to be a linear map of the embedding."""
+        likeness = (embedding @ embedding.t() - wanted @ wanted.t()).square().mean()
+        projection = 1 - torch.nn.functional.cosine_similarity(self._projection(embedding), wanted).mean()
+        return LIKENESS_WEIGHT * likeness + PROJECTION_WEIGHT * projection
 
     def _step(self, loss: Tensor) -> None:
         share = min(1.0, self._done / self._total)
@@ -199,16 +229,21 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     classes = 2 * words + recipe.joined_words
     model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
     total = recipe.float_epochs + recipe.delta_epochs
+    reference: Tensor | None = None
+    if recipe.with_reference:
+        reference = torch.from_numpy(reference_units(corpus_of(data, recipe)))
+        progress(f"reference of {len(reference)} sounds  {time.monotonic() - started:.0f} s")
     trainer: Trainer | None = None
     companion: Trainer | None = None
     for number, epoch in enumerate(epochs(data, recipe, total, workers)):
         batches = len(epoch.labels) // recipe.batch
         if trainer is None:
-            trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs)
+            trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs, reference)
         if number == recipe.float_epochs:
-            companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, batches * recipe.delta_epochs)
+            steps = batches * recipe.delta_epochs
+            companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, steps, reference)
             model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x_q13 / 8192, recipe.theta_h_q13 / 8192
-            trainer = Trainer(model, words, recipe.delta_rate, batches * recipe.delta_epochs, companion.model)
+            trainer = Trainer(model, words, recipe.delta_rate, steps, reference, companion.model)
         line = f"epoch {number + 1}/{total}"
         if companion is not None:
             loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])

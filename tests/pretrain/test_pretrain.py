@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("openwakeword")
 
 from edgelearn.audio.datasets import ClipInfo, read_manifest  # noqa: E402 - torch may be missing
 from edgelearn.audio.endpoint import EndpointConfig, find_utterance  # noqa: E402
@@ -20,7 +21,15 @@ from edgelearn.errors import UsageError  # noqa: E402
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes  # noqa: E402
 from edgelearn.pretrain import augment  # noqa: E402
 from edgelearn.pretrain.calibration import _threshold  # noqa: E402
-from edgelearn.pretrain.corpus import FRAMES, Corpus, joinable_pairs, trained_clips  # noqa: E402
+from edgelearn.pretrain.corpus import (  # noqa: E402
+    FRAMES,
+    JOINED_TAKES,
+    NO_CLASS,
+    Corpus,
+    cut_pieces,
+    joinable_pairs,
+    trained_clips,
+)
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import pretrain  # noqa: E402
@@ -29,7 +38,7 @@ from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import make_data, sound  # noqa: E402
 
-TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=0)
+TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False)
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +94,57 @@ def test_words_are_joined_of_halves_of_two(data: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("edgelearn.pretrain.corpus.LEAST_CLIPS_TO_JOIN", 4)
     spoken = corpus(data, halves=5)
     assert spoken.classes == 2 * 11 + 5
-    assert np.bincount(spoken.epoch(0).labels)[22:].tolist() == [12] * 5
+    assert np.bincount(spoken.epoch(0).labels)[22:].tolist() == [JOINED_TAKES] * 5
     assert spoken._pairs == corpus(data, halves=5)._pairs
     for pair in spoken._pairs:
         first, second = ({int(spoken.word_of[clip]) for clip in side} for side in zip(*pair, strict=True))
         assert len(first) == len(second) == 1
         assert first != second
-    joined = spoken._half_word(0, np.random.default_rng(1))
+    joined = spoken.source(2 * len(spoken.clips))
     start, stop, found = find_utterance(spoken.make.frames(joined.astype(np.int16)), EndpointConfig())
     assert found
     assert 8 < stop - start < 60
+
+
+def test_every_utterance_of_an_epoch_is_a_version_of_its_source(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelearn.pretrain.corpus.LEAST_CLIPS_TO_JOIN", 4)
+    spoken = corpus(data, halves=5)
+    clips = len(spoken.clips)
+    assert spoken.sources == 2 * clips + 5 * JOINED_TAKES
+    epoch = spoken.epoch(2)
+    assert set(epoch.sources) <= set(range(spoken.sources))
+    assert epoch.labels.tolist() == [spoken.label(source) for source in epoch.sources]
+    assert [spoken.label(n) for n in range(clips)] == spoken.word_of.tolist()
+    assert [spoken.label(clips + n) for n in range(clips)] == (11 + spoken.word_of).tolist()
+    np.testing.assert_array_equal(spoken.source(clips + 3), spoken.source(3)[::-1])
+    for n in (3, clips + 3, 2 * clips + 7):
+        start, stop, found = find_utterance(spoken.make.frames(spoken.source(n).astype(np.int16)), EndpointConfig())
+        assert found
+        assert abs(spoken.middle(n) - 320 * (start + stop) / 2) < 320
+
+
+def test_running_speech_has_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelearn.pretrain.corpus.PIECES_A_MINUTE", 400)
+    data = make_data(tmp_path, takes=2)
+    with (data / "manifest.csv").open("a") as file:
+        file.write(f"{VOCABULARY[0]}_t1_0.wav,librispeech,,t1,train,,0.7\n")
+    spoken = corpus(data)
+    assert spoken.sources == 2 * len(spoken.clips) + 4
+    epoch = spoken.epoch(0)
+    pieces = epoch.sources >= 2 * len(spoken.clips)
+    assert pieces.sum() == 4
+    assert (epoch.labels[pieces] == NO_CLASS).all()
+    assert (epoch.labels[~pieces] >= 0).all()
+
+
+def test_pieces_are_cut_from_anywhere() -> None:
+    speech = [np.arange(16000 * 30, dtype=np.float32), np.arange(9000, dtype=np.float32)]
+    pieces = cut_pieces(speech, np.random.default_rng(3))
+    assert len(pieces) == 40
+    for piece in pieces:
+        assert 0.5 * 16000 <= len(piece) <= 1.1 * 16000
+        np.testing.assert_array_equal(np.diff(piece), 1)
+    assert len({float(piece[0]) for piece in pieces}) == 40
 
 
 def test_what_can_be_joined() -> None:
@@ -113,6 +163,10 @@ def test_training_never_hears_val_test_or_novel_words(data: Path) -> None:
     assert {c.speaker for c in clips} == {"t1", "t2"}
     assert "marvin" not in {c.word for c in clips}
     assert len(clips) == 11 * 4
+    # Google's layout has its noise in the same data set, and running speech is of no word
+    noise = dataclasses.replace(clips[0], word="_noise_")
+    assert noise.is_noise
+    assert trained_clips([noise, dataclasses.replace(clips[0], word=""), clips[0]]) == [clips[0]]
 
 
 def test_augmentation_repeats_from_its_seed_and_never_clips() -> None:
@@ -297,7 +351,7 @@ def test_a_teacher_draws_the_embeddings_to_its_own(data: Path) -> None:
     for chosen in (None, teacher):
         torch.manual_seed(1)
         model = BaseModel(32, 16, 22, 6)
-        trainer = Trainer(model, 11, 3e-3, 1000, chosen)
+        trainer = Trainer(model, 11, 3e-3, 1000, teacher=chosen)
         for n in range(12):
             trainer.run(epoch, 32, [1, n])
         with torch.no_grad():

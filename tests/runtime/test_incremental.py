@@ -44,7 +44,7 @@ def test_learning_the_course(model: Model, clips: list[ClipInfo]) -> None:
         assert 0 < step["macs"] < 0.7 * step["macs_dense"]
         assert 0 < step["memory_accesses"] < step["memory_accesses_dense"]
         assert step["rehearsal_used_bytes"] <= step["rehearsal_bytes"] == 16 * KIB
-    assert steps[-1]["accuracy"] > 0.5
+    assert steps[-1]["accuracy"] > 0.4
     assert list(protocol.run(base, "sparse_bptt")) == steps
     frozen = list(protocol.run(base, "prototype"))
     assert frozen[0] == steps[0]

@@ -253,3 +253,58 @@ def test_ctrl_c_in_a_step_undoes_the_lesson(
     assert not session.busy
     assert session.finish() == []
     assert everything(device) == before
+
+
+@pytest.mark.parametrize("block", [160, 777, 100_000])
+def test_the_sound_of_the_last_take_is_a_stretch_of_the_stream(device: VoiceDevice, stream: Stream, block: int) -> None:
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 2)
+    assert session.last_take is None
+    sound = stream(TAKES[0])
+    play(session, sound, block)
+    take = session.last_take
+    assert take is not None
+    begin = next(at for at in range(len(sound) - len(take)) if np.array_equal(sound[at : at + len(take)], take))
+    assert begin <= 4000 + 1600  # its word begins at 4000
+    assert begin + len(take) > 4000 + np.abs(sound[4000:]).argmax()
+    loud = clipped(stream("bed"))
+    play(session, loud, block)
+    refused = session.last_take
+    assert refused is not None
+    assert (np.abs(refused.astype(np.int32)) == 32768).any()
+    session.cancel()
+    assert session.last_take is None
+
+
+def test_what_is_heard_while_a_take_is_played_is_no_take_and_no_word(device: VoiceDevice, stream: Stream) -> None:
+    device.recognizer.bias_q14 = 40000  # everything is a word
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 2, countdown_s=1)
+    play(session, np.resize(stream(), 16000))
+    assert [type(one) for one in play(session, stream(TAKES[0]))] == [TakeHeard]
+    happened: list[Happening] = []
+    sound = stream(TAKES[0])
+    for at in range(0, len(sound), 320):  # through loudspeaker and microphone
+        session.hold()
+        happened += session.push(sound[at : at + 320])
+    assert happened == []
+    happened = play(session, np.resize(stream(), 8000))
+    assert happened == [Countdown("computer", 0)]
+    assert [type(one) for one in play(session, stream(TAKES[1])[:-4000])] == [TakeHeard]
+    assert session.missing == 0
+    for _ in range(100):
+        session.hold()
+        assert session.push(np.resize(stream(), 800)) == []
+    assert not session.learning
+    while not session.learning:
+        session.hear(np.resize(stream(), 800))
+    assert session.last_take is None
+    assert session.finish() != []
+
+
+def test_blocks_of_nothing_are_not_remembered(device: VoiceDevice) -> None:
+    """They come for as long as a microphone is away."""
+    session = Session(device, CONFIG)
+    for _ in range(100):
+        assert session.push(np.zeros(0, np.int16)) == []
+    assert (len(session._recent), session.samples, session.frames_due) == (0, 0, 0)

@@ -36,10 +36,7 @@ def same(a, b):
     return (
         strip[0] == strip[1]
         and a.arrays.keys() == b.arrays.keys()
-        and all(
-            a.arrays[k].dtype == b.arrays[k].dtype and np.array_equal(a.arrays[k], b.arrays[k])
-            for k in a.arrays
-        )
+        and all(a.arrays[k].dtype == b.arrays[k].dtype and np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays)
         and all(a.arrays[k].shape == b.arrays[k].shape for k in a.arrays)
     )
 
@@ -99,9 +96,7 @@ def test_any_arrays_survive_and_the_same_model_is_the_same_bytes(arrays):
 def test_byte_order_and_memory_order_do_not_matter():
     plain = np.arange(6, dtype=np.int16).reshape(2, 3)
     odd = np.asfortranarray(plain.astype(">i2"))
-    assert encoding.encode_model(ModelFile({}, {"a": odd}), 1) == encoding.encode_model(
-        ModelFile({}, {"a": plain}), 1
-    )
+    assert encoding.encode_model(ModelFile({}, {"a": odd}), 1) == encoding.encode_model(ModelFile({}, {"a": plain}), 1)
 
 
 def test_numpy_opens_the_file_as_an_npz(tmp_path):
@@ -213,9 +208,7 @@ def test_a_sealed_file_of_the_expected_kind_is_read():
 
 
 def test_a_zip_bomb_is_refused_before_it_unfolds():
-    bomb = seal(
-        [("manifest.json", manifest()), ("a.npy", bytes(50_000_000))], compression=zipfile.ZIP_DEFLATED
-    )
+    bomb = seal([("manifest.json", manifest()), ("a.npy", bytes(50_000_000))], compression=zipfile.ZIP_DEFLATED)
     assert len(bomb) < 100_000
     with pytest.raises(ModelFileError, match="compressed or overlapping"):
         encoding.decode_model(bomb, "m")
@@ -374,12 +367,8 @@ os_replace = os.replace
 @pytest.mark.parametrize("action", ["write", "undo"])
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("error", [PowerCut(), OSError(28, "No space left on device")], ids=["power", "disk"])
-def test_an_interruption_at_any_step_leaves_the_old_or_the_new_model(
-    tmp_path, monkeypatch, action, torn, error
-):
-    monkeypatch.setattr(
-        os, "fsync", lambda _handle: None
-    )  # only that it is called matters here, not the wait
+def test_an_interruption_at_any_step_leaves_the_old_or_the_new_model(tmp_path, monkeypatch, action, torn, error):
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # only that it is called matters here, not the wait
     seen = set()
     for step in range(1, 30):
         path = tmp_path / str(step) / "m"
