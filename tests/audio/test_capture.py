@@ -32,12 +32,20 @@ def fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def slowness() -> float:
+    """How much longer than on a PC a process takes to start here, under emulation or load."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+    return max(1.0, (time.monotonic() - started) / 0.3)
+
+
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(monkeypatch: pytest.MonkeyPatch, slowness: float) -> None:
     """Less patience, so that tests of losses take less time."""
-    monkeypatch.setattr(capture, "FIRST_BLOCK_SECONDS", 1.0)
-    monkeypatch.setattr(capture, "AGAIN_SECONDS", 0.5)
-    monkeypatch.setattr(capture_child, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(capture, "FIRST_BLOCK_SECONDS", 1.0 * slowness)
+    monkeypatch.setattr(capture, "AGAIN_SECONDS", 0.5 * slowness)
+    monkeypatch.setattr(capture_child, "CLOSE_SECONDS", 0.3 * slowness)
 
 
 def sound_of(microphone: Microphone, blocks: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,8 +107,7 @@ class Telling:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edgelearn", *argv],
             stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment,
-            # a terminal of its own, at which it is in the foreground
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            start_new_session=True, preexec_fn=_in_foreground,
         )  # fmt: skip
         os.close(terminal)
         self.said = ""
@@ -124,8 +124,9 @@ class Telling:
 
     def done(self, code: int = 0) -> str:
         """Feed quiet until the command has ended, and return its stdout."""
+        deadline = time.monotonic() + WAIT_S
         while self._listen():
-            pass
+            assert time.monotonic() < deadline, self.said
         out = self.process.communicate()[0].decode()
         os.close(self._keys)
         assert self.process.returncode == code, self.said
@@ -140,6 +141,12 @@ class Telling:
         data = os.read(self.process.stderr.fileno(), 65536)
         self.said += data.decode()
         return bool(data)
+
+
+def _in_foreground() -> None:
+    """Give a new process a terminal of its own, at which Ctrl-C reaches it even if who runs the tests ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment_of(home: Path, root: Path, cache: dict[str, str]) -> dict[str, str]:
