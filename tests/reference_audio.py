@@ -121,6 +121,9 @@ class EndPointer:
                 return IDLE
             self.length, self.silence, self.peak = self.run, 0, self.excess
             return ONSET
+        if self.length >= 32 and 2 * self.excess >= 3 * self.peak:
+            self.length, self.silence, self.peak = config.onset_frames, 0, self.excess
+            return ONSET
         self.length += 1
         self.peak = max(self.peak, self.excess)
         self.silence = 0 if active else self.silence + 1

@@ -17,6 +17,7 @@ from edgelearn.jit import kernel
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
+BACKGROUND_FRAMES = 32  # no word begins with so many frames that are softer than two thirds of what follows
 SPREAD = 8  # feature steps from the lower fifth of a band to the middle of its noise
 IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
 
@@ -57,6 +58,8 @@ def endpoint_step(
 ) -> int:  # fmt: skip
     """Take one frame (int8 [bands]) and return IDLE, ONSET, SPEECH, HANG, END or TOO_LONG.
 
+    An ONSET within an utterance says that what came before was background, and that an utterance begins here.
+
     floor_q8 int32 [bands]: noise floor in feature steps, Q8.  state int64 [6]: run, length, silence, primed, excess,
     peak.
     """
@@ -86,6 +89,12 @@ def endpoint_step(
         if state[_RUN] < onset_frames:
             return IDLE
         state[_LENGTH] = state[_RUN]
+        state[_SILENCE] = 0
+        state[_PEAK] = excess
+        return ONSET
+    if state[_LENGTH] >= BACKGROUND_FRAMES and 2 * excess >= 3 * state[_PEAK]:
+        # what went on until now was the room, and here is the word: it begins anew
+        state[_LENGTH] = onset_frames
         state[_SILENCE] = 0
         state[_PEAK] = excess
         return ONSET

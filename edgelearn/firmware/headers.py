@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgelearn.audio.endpoint import BACKGROUND_FRAMES
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
 from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.firmware.image import shape_digest
@@ -53,6 +54,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_PRE_FRAMES": endpoint.pre_frames,
         "EL_POST_FRAMES": endpoint.post_frames,
         "EL_LONGEST": endpoint.longest,
+        "EL_BACKGROUND_FRAMES": BACKGROUND_FRAMES,
         "EL_RING_FRAMES": ring_frames(endpoint),
         "EL_LAYERS": len(layers),
         "EL_INPUTS": model.network.inputs,

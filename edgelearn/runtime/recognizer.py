@@ -107,7 +107,7 @@ class Recognizer:
         """Say that sound is missing here: what was under way is dropped, the clock goes on."""
         self._frontend.reset()
         self._endpointer.reset()
-        self._start = -1
+        self._give_up()
 
     def weights_changed(self) -> None:
         """Say that learning changed the weights: M is rebuilt before it is used again, so that it stays exact."""
@@ -131,6 +131,7 @@ class Recognizer:
         config = self._endpointer.config
         code = self._endpointer.push(frame)
         if code == ONSET:
+            self._give_up()
             self._start = self._fed = max(0, now - config.onset_frames + 1 - config.pre_frames)
             self._state.reset()
             self._stale = False
@@ -143,10 +144,18 @@ class Recognizer:
             self._last = now
         elif code == END:
             self._feed(self._last + 1 + config.post_frames)
-            return self._decide(now)
+            event = self._decide(now)
+            self._start = -1
+            return event
         elif code == TOO_LONG:
-            self._start = -1  # running speech is no command
+            self._give_up()  # running speech is no command
         return None
+
+    def _give_up(self) -> None:
+        """Forget an utterance under way, if there is one; what it cost is counted."""
+        if self._start >= 0:
+            self.counts += self._spoken_counts
+            self._start = -1
 
     def _feed(self, stop: int) -> None:
         """Run the network on the frames of the ring up to `stop`, in at most two pieces."""

@@ -44,6 +44,13 @@ el_code el_endpoint_push(const int8_t *frame)
         state[PEAK] = excess;
         return EL_ONSET;
     }
+    if (state[LENGTH] >= EL_BACKGROUND_FRAMES && 2 * (int64_t)excess >= 3 * state[PEAK]) {
+        /* what went on until now was the room, and here is the word: it begins anew */
+        state[LENGTH] = EL_ONSET_FRAMES;
+        state[SILENCE] = 0;
+        state[PEAK] = excess;
+        return EL_ONSET;
+    }
     state[LENGTH]++;
     state[PEAK] = excess > state[PEAK] ? excess : state[PEAK];
     state[SILENCE] = active ? 0 : state[SILENCE] + 1;

@@ -74,6 +74,18 @@ def test_the_strongest_of_two_words_is_found() -> None:
     assert find_utterance(clip(120, (20, 35, 50), (70, 85, 30)), DEFAULT) == (12, 39, True)
 
 
+def test_a_word_after_a_murmur_begins_anew() -> None:
+    """What is soft for 40 frames before a word twice as loud was the room; a word may well grow louder."""
+    frames = clip(140, (20, 60, 26), (60, 75, 60))
+    codes = stream(frames)
+    assert [t for t, code in enumerate(codes) if code == ONSET] == [22, 60]
+    assert codes[75 + DEFAULT.hang_frames - 1] == END
+    assert TOO_LONG not in codes
+    assert find_utterance(frames, DEFAULT) == (50, 79, True)
+    assert find_utterance(clip(140, (20, 60, 40), (60, 70, 50)), DEFAULT) == (12, 74, True)
+    assert find_utterance(clip(140, (20, 45, 26), (45, 60, 60)), DEFAULT) == (12, 64, True)
+
+
 def test_what_does_not_end_is_too_long() -> None:
     frames = clip(200, (20, 140, 60))
     codes = stream(frames)
