@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import with_block
 from edgelearn.cli.output import say
 from edgelearn.runtime.model import BASE_MODEL, load_model
 from firmware_sim.accelerator import sheet
@@ -26,7 +27,7 @@ from firmware_sim.accelerator.step import KINDS, PHASES, Comparison, compare
 from firmware_sim.accelerator.trace import random_trace, utterance_trace
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "accelerator.md"
-BEGIN, END = "<!-- study: written by benchmarks/accelerator.py -->", "<!-- end of study -->"
+BEGIN, END = "<!-- study: written by benchmarks/accelerator.py -->\n", "<!-- end of study -->\n"
 TAKE = BASE_MODEL.parent / "demo" / "computer_flite-slt_take1.wav"
 EXAMPLE: Sequence[sheet.Shape] = [(32, 128), (128, 128)]
 NAMES = ("M += W d", "Wᵀ CM", "CM ⊗ d")
@@ -273,9 +274,7 @@ def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def with_study(page: str, study: str) -> str:
     """Return the page with the study between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{study}\n\n{END}{after}"
+    return with_block(page, BEGIN, END, f"{study}\n")
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import with_block
 from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.cli.output import say
 from edgelearn.device.arena import Arena
@@ -270,8 +271,7 @@ def write(block: str, content: str) -> None:
     """Replace what stands between the two marks of a block of the page."""
     begin, end = (mark.format(block) for mark in BLOCK)
     page = PAGE.read_text(encoding="utf-8")
-    before, after = page.partition(begin)[0], page.partition(end)[2]
-    PAGE.write_text(f"{before}{begin}\n{content}\n{end}{after}", encoding="utf-8")
+    PAGE.write_text(with_block(page, begin, end, content), encoding="utf-8")
 
 
 def draw(path: Path, panels: Mapping[str, Curves]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.pages import with_block
 from edgelearn.device.board import OPERATIONS, Board, Figure, PerOperation, load_board
 from edgelearn.device.configfile import configs_dir, read_toml
 from edgelearn.device.cost import Cost, cost
@@ -275,9 +276,7 @@ def render() -> str:
 
 def document(text: str) -> str:
     """Return the text of docs/cost_model.md with the table as it is now."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{render()}\n{END}{after}"
+    return with_block(text, BEGIN, END, render())
 
 
 def _short(value: float) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from benchmarks.pages import with_block
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import read_manifest
 from edgelearn.cli.output import format_table, say
@@ -72,9 +73,8 @@ def main() -> None:
     print(text)
     if args.write:
         page = PAGE.read_text(encoding="utf-8")
-        before, after = page.partition(BEGIN)[0], page.partition(END)[2]
         block = "".join(f"    {line}\n" for line in text.splitlines())
-        PAGE.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
+        PAGE.write_text(with_block(page, BEGIN, END, block), encoding="utf-8")
 
 
 def hour(board: str, scenario: Scenario, worst: bool) -> tuple[object, ...]:

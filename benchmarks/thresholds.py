@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import with_block
 from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.cli.output import say
@@ -237,8 +238,8 @@ def main() -> None:
         draw(args.plot, points, shipped, board.name)
     if args.write:
         page = PAGE.read_text(encoding="utf-8")
-        before, after = page.partition(BEGIN)[0], page.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\nDraws of takes: {args.draws}.\n\n{text}\n{END}{after}", encoding="utf-8")
+        block = f"Draws of takes: {args.draws}.\n\n{text}"
+        PAGE.write_text(with_block(page, BEGIN, END, block), encoding="utf-8")
 
 
 def draw(path: Path, points: Sequence[Point], shipped: Point, board: str) -> None:

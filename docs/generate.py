@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.pages import with_block
 from edgelearn.cli.arguments import Parser, add_common
 from edgelearn.cli.verbs import VERBS, exists, load
 from edgelearn.config import KEYS, load_settings
@@ -534,9 +535,7 @@ def memory_map() -> str:
 
 def with_memory_map(text: str) -> str:
     """Return the text of ARCHITECTURE.md with the memory map as it is now."""
-    before, _, rest = text.partition(MAP_BEGIN)
-    _, _, after = rest.partition(MAP_END)
-    return f"{before}{MAP_BEGIN}\n{memory_map()}\n{MAP_END}{after}"
+    return with_block(text, MAP_BEGIN, MAP_END, memory_map())
 
 
 if __name__ == "__main__":

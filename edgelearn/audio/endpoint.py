@@ -84,20 +84,19 @@ def endpoint_step(
             floor_q8[b] += error >> 8  # slow, yet a noise that stays becomes the floor within seconds
         else:
             floor_q8[b] += error >> 4
-    if not speaking:
+    if speaking:
+        # what went on for so long was the room, and here is the word: it begins anew
+        begins = state[_LENGTH] >= BACKGROUND_FRAMES and 2 * excess >= 3 * state[_PEAK]
+    else:
         state[_RUN] = state[_RUN] + 1 if active else 0
-        if state[_RUN] < onset_frames:
-            return IDLE
-        state[_LENGTH] = state[_RUN]
-        state[_SILENCE] = 0
-        state[_PEAK] = excess
-        return ONSET
-    if state[_LENGTH] >= BACKGROUND_FRAMES and 2 * excess >= 3 * state[_PEAK]:
-        # what went on until now was the room, and here is the word: it begins anew
+        begins = state[_RUN] >= onset_frames
+    if begins:
         state[_LENGTH] = onset_frames
         state[_SILENCE] = 0
         state[_PEAK] = excess
         return ONSET
+    if not speaking:
+        return IDLE
     state[_LENGTH] += 1
     state[_PEAK] = max(state[_PEAK], excess)
     state[_SILENCE] = 0 if active else state[_SILENCE] + 1

@@ -51,13 +51,13 @@ def make_golden(device: VoiceDevice, recordings: list[NDArray[np.int16]]) -> Gol
     lesson = None
     report = TeachReport()
     frames_of = np.empty((device_longest(device), device.frontend.config.bands), np.int8)
-    room = device.classifier.rows < device.classifier.config.rows
-    for record in device.memory.exemplars()[: int(room)]:
-        row = device.learner.enrol([device.memory.decode(record, frames_of)])
+    records = device.memory.exemplars()
+    if records and device.classifier.rows < device.classifier.config.rows:
+        row = device.learner.enrol([device.memory.decode(records[0], frames_of)])
         config = LearnerConfig(steps=STEPS, least_takes=1, sweeps=SWEEPS, max_old_loss=1.0)
         (taught,) = deque(device.learner.teach(row, config), maxlen=1)
         lesson = taught.gained, device.learner.threshold_q14(row, device.model().open_set_q14)
-    records = device.memory.exemplars()
+        records = device.memory.exemplars()
     for number in range(STEPS if records else 0):
         record = records[number * 7 % len(records)]
         device.learner.step(device.memory.decode(record, frames_of), record.row, number, LearnerConfig(), report)

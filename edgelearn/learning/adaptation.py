@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelearn.engine.counts import Counts
 from edgelearn.jit import kernel
-from edgelearn.learning.head import LOGIT_SCALE, exp_neg_q15
+from edgelearn.learning.head import LOGIT_SCALE, exponentials
 
 WEIGHT_ONE = 1 << 15
 SUM_BITS = 29  # of `add_row_gradient`
@@ -30,14 +30,7 @@ def add_row_gradient(
     weights (Q15) add up to at most 1 over all utterances, so that no sum is beyond 2^29. shares int32 [count] is
     scratch. Returns the number of rows whose gradient is not 0 in Q23: the others are left as they are.
     """
-    best = cos_q14[0]
-    for k in range(1, count):
-        best = max(best, cos_q14[k])
-    total = np.int64(0)
-    for k in range(count):
-        # 16 x a Q14 difference, read as Q10, is the difference itself
-        shares[k] = exp_neg_q15(np.int64(best) - np.int64(cos_q14[k]), exp2_q15)
-        total += shares[k]
+    _, total = exponentials(cos_q14, count, exp2_q15, shares)
     added = 0
     for n in range(sums.shape[0]):
         k = first + n

@@ -103,6 +103,20 @@ def exp_neg_q15(x_q10: Any, exp2_q15: Any) -> Any:
 
 
 @kernel
+def exponentials(cos_q14: Any, count: int, exp2_q15: Any, weights: Any) -> Any:
+    """Write exp(16 (cos - best)) (Q15) of `count` cosines (Q14) to weights (int32), return the best and their sum."""
+    best = cos_q14[0]
+    for k in range(1, count):
+        best = max(best, cos_q14[k])
+    total = np.int64(0)
+    for k in range(count):
+        # 16 x a Q14 difference, read as Q10, is the difference itself
+        weights[k] = exp_neg_q15(np.int64(best) - np.int64(cos_q14[k]), exp2_q15)
+        total += weights[k]
+    return best, total
+
+
+@kernel
 def head_gradient(
     pool: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any, exp2_q15: Any,
     log_q16: Any, weights: Any, grad: Any, result: Any,
@@ -116,14 +130,7 @@ def head_gradient(
     hidden = pool.shape[0]
     length = unit_embedding(pool, u)
     cosines(u, rows, norms_q8, count, cos_q14)
-    best = cos_q14[0]
-    for k in range(1, count):
-        best = max(best, cos_q14[k])
-    total = np.int64(0)
-    for k in range(count):
-        # 16 x a Q14 difference, read as Q10, is the difference itself
-        weights[k] = exp_neg_q15(np.int64(best) - np.int64(cos_q14[k]), exp2_q15)
-        total += weights[k]
+    best, total = exponentials(cos_q14, count, exp2_q15, weights)
     log_total_q10 = log2_q10(total, log_q16) - (15 << 10)
     result[0] = ((log_total_q10 * _LN_2_Q14) >> 14) + best - cos_q14[target]
     for k in range(count):

@@ -205,7 +205,7 @@ class Corpus:
         clip = self.source(number)
         if self.label(number) == NO_CLASS:
             return len(clip) // 2
-        start, stop = self._span(clip)
+        start, stop = self._spans[number] if number < len(self.clips) else self._span(clip)
         return (start + stop) // 2
 
     def epoch(self, number: int) -> Epoch:

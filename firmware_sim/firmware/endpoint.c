@@ -34,22 +34,21 @@ el_code el_endpoint_push(const int8_t *frame)
         int32_t error = frame[b] * 256 - floor_q8[b];
         floor_q8[b] += error >> (error < 0 ? 3 : active || speaking ? 8 : 4);
     }
-    if (!speaking) {
+    int begins;
+    if (speaking) { /* what went on for so long was the room, and here is the word: it begins anew */
+        begins = state[LENGTH] >= EL_BACKGROUND_FRAMES && 2 * (int64_t)excess >= 3 * state[PEAK];
+    } else {
         state[RUN] = active ? state[RUN] + 1 : 0;
-        if (state[RUN] < EL_ONSET_FRAMES) {
-            return EL_IDLE;
-        }
-        state[LENGTH] = state[RUN];
-        state[SILENCE] = 0;
-        state[PEAK] = excess;
-        return EL_ONSET;
+        begins = state[RUN] >= EL_ONSET_FRAMES;
     }
-    if (state[LENGTH] >= EL_BACKGROUND_FRAMES && 2 * (int64_t)excess >= 3 * state[PEAK]) {
-        /* what went on until now was the room, and here is the word: it begins anew */
+    if (begins) {
         state[LENGTH] = EL_ONSET_FRAMES;
         state[SILENCE] = 0;
         state[PEAK] = excess;
         return EL_ONSET;
+    }
+    if (!speaking) {
+        return EL_IDLE;
     }
     state[LENGTH]++;
     state[PEAK] = excess > state[PEAK] ? excess : state[PEAK];

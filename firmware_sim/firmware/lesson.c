@@ -288,11 +288,13 @@ static void next_step(void)
 /* One utterance of a sweep, or one row that moves by its gradient; returns 0 when the sweep is over. */
 static int sweep_slice(void)
 {
-    int32_t all = el_exemplars(), taught = 0, n = lesson->number, row = n - all;
+    int32_t all = 0, taught = 0, n = lesson->number, row;
     el_record record;
-    for (int32_t k = EL_BASE_ROWS; k < el_device.rows; k++) {
-        taught += el_records_count(&el_rehearsal, k);
+    for (int32_t at = 0; el_records_next(&el_rehearsal, at, &record); at += record.size) {
+        all++;
+        taught += record.row >= EL_BASE_ROWS;
     }
+    row = n - all;
     if (n == 0 && !lesson->running) {
         clear(el_idle.i32, (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN);
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from tests.pretrain.tiny import make_data  # noqa: E402
 
 TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=4, with_reference=False)
 WORDS = tuple(f"speech_commands:{word}" for word in ("up", "bed", "cat", "go"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
