@@ -35,11 +35,12 @@ copy_sources() {
 # As a user without rights, in namespaces that end with what runs in them, and its mounts with them.
 in_root() {
     # shellcheck disable=SC2016 (for the inner shell)
-    unshare --mount --pid --fork sh -euc '
+    unshare --mount --pid --fork --kill-child sh -euc '
         root=$1; core=$2; shift 2
         mount -t proc proc "$root/proc"
         mount --rbind /dev "$root/dev"
         for folder in dev/shm tmp; do mount -t tmpfs -o mode=1777 tmpfs "$root/$folder"; done
+        mkdir -p "$root/run/systemd" # as after a boot: systemd-analyze cannot make it for a user without rights
         exec chroot --userspec=pi:pi "$root" env -i USER=pi LANG=C.UTF-8 PATH=/usr/bin:/bin \
             QEMU_CPU="$core" sh -euc "export HOME=~pi; cd ~/edgelearn; $*"
     ' sh "$root" "$core" "$@"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
@@ -10,8 +9,6 @@ import queue
 import select
 import signal
 import subprocess
-import sys
-import termios
 import threading
 import time
 from pathlib import Path
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.runtime.rehearsed import RECORDINGS
+from tests.interruptible import interruptible
 
 RATE_HZ = 16000
 WAIT_S = 60.0
@@ -43,9 +41,8 @@ class Running:
     def __init__(self, environment: dict[str, str], *argv: str) -> None:
         self.environment = environment
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgelearn", "listen", "--json", *argv],
+            interruptible("-m", "edgelearn", "listen", "--json", *argv),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.errors: list[str] = []
@@ -105,9 +102,9 @@ class Telling:
         self._running = running
         self._keys, terminal = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgelearn", *argv],
+            interruptible("-m", "edgelearn", *argv),
             stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment,
-            start_new_session=True, preexec_fn=_in_foreground,
+            start_new_session=True,
         )  # fmt: skip
         os.close(terminal)
         self.said = ""
@@ -141,12 +138,6 @@ class Telling:
         data = os.read(self.process.stderr.fileno(), 65536)
         self.said += data.decode()
         return bool(data)
-
-
-def _in_foreground() -> None:
-    """Give a new process a terminal of its own, at which Ctrl-C reaches it even if who runs the tests ignores it."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment_of(home: Path, root: Path, cache: dict[str, str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from edgelearn.audio.clips import read_clip
 from edgelearn.jit import cache_folder
 from edgelearn.runtime.rehearsed import RECORDINGS
 from tests.cli.typed import BED
+from tests.interruptible import interruptible
 
 ROOT = Path(__file__).resolve().parents[2]
 VMIC = ROOT / "tests" / "audio" / "vmic"
@@ -89,10 +90,8 @@ def interrupt_after(
     with (
         tempfile.TemporaryFile() as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "edgelearn", *argv, "--json"],
+            interruptible("-m", "edgelearn", *argv, "--json"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, start_new_session=True,
-            # a job in the background is started with Ctrl-C ignored, and hands that down
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):  # fmt: skip
         assert process.stdin is not None
@@ -186,9 +185,8 @@ def test_a_word_is_taught_while_a_microphone_is_listened_to(microphone: dict[str
     """In real time, from another process: no frame is missed, the word is heard at once, and an undo is live."""
     (tmp_path / "words.raw").write_bytes(in_a_room("bed", *(f"computer_flite-slt_take{n}" for n in (1, 2, 3))))
     with subprocess.Popen(
-        [sys.executable, "-m", "edgelearn", "listen", "--device", "again", "--json"],
+        interruptible("-m", "edgelearn", "listen", "--device", "again", "--json"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=microphone, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None

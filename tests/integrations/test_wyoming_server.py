@@ -40,6 +40,7 @@ from edgelearn.integrations.wyoming_server import (
     Server,
     mono_int16,
 )
+from tests.interruptible import interruptible
 
 ROOT = Path(__file__).resolve().parents[2]
 Sound = np.ndarray[Any, np.dtype[np.int16]]
@@ -345,11 +346,9 @@ def test_the_verb_serves_new_words_without_a_restart_and_ends_with_a_summary(tmp
     notify.bind(str(tmp_path / "notify"))
     notify.settimeout(30)
     environment |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
-    edgelearn = [sys.executable, "-m", "edgelearn"]
     with notify, subprocess.Popen(
-        [*edgelearn, "wyoming", "--uri", "tcp://127.0.0.1:0", "--sensitivity", "0.75", "--json"],
+        interruptible("-m", "edgelearn", "wyoming", "--uri", "tcp://127.0.0.1:0", "--sensitivity", "0.75", "--json"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
@@ -372,7 +371,8 @@ def test_the_verb_serves_new_words_without_a_restart_and_ends_with_a_summary(tmp
                     return [model.name for model in Info.from_event(answer).wake[0].models]
 
             assert words_of(asyncio.run(visit())) == ["bed"]
-            subprocess.run([*edgelearn, "rename", "bed", "bunk"], env=environment, check=True, capture_output=True)
+            rename = [sys.executable, "-m", "edgelearn", "rename", "bed", "bunk"]
+            subprocess.run(rename, env=environment, check=True, capture_output=True)
             assert "bunk" in asyncio.run(words())
             process.send_signal(signal.SIGINT)
             rest, errors = process.communicate(timeout=20)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from tests.firmware_sim.firmware.conftest import STEPS, make_device
 from tests.firmware_sim.firmware.twin import BenchScript
 
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+LEAK = "return malloc(1000 * n) == 0;"
+WITHOUT_LEAKS = "detect_leaks=0"
 SCRATCH = ("scratch", "update", "gradient", "cosines", "weights", "embedding", "hat", "spectrum", "log")
 (OK, TOO_SHORT, NOT_A_MODEL, OTHER_VERSION, OTHER_NETWORK, WRONG_SIZE, DAMAGED, BAD_NUMBER, FULL) = range(9)
 
@@ -49,10 +52,48 @@ def library(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.
     return loaded
 
 
+def report_of(mistake: str, folder: Path) -> str:
+    """What the sanitizers say of a program that makes a mistake; n is 1."""
+    (folder / "mistake.c").write_text(f"#include <stdlib.h>\nint main(int n, char **v) {{ (void)v; {mistake} }}\n")
+    subprocess.run(["gcc", *SANITIZERS, folder / "mistake.c", "-o", folder / "mistake"], check=True)
+    return subprocess.run([folder / "mistake"], capture_output=True, text=True).stderr
+
+
 @pytest.fixture(scope="module")
-def sanitized(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sanitizers(need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Flags of gcc.
+
+    To look for leaks is to trace the own process as a debugger does.  Where that is not possible, as under QEMU's user
+    mode, every program ends with an error because of it, and the rest is looked for without.
+    """
     need("gcc")
-    return build_host(exported, tmp_path_factory.mktemp("sanitized") / "bench", *SANITIZERS)
+    with pytest.MonkeyPatch.context() as patch:
+        if "LeakSanitizer has encountered a fatal error" in report_of(LEAK, tmp_path_factory.mktemp("probe")):
+            patch.setenv("ASAN_OPTIONS", WITHOUT_LEAKS)
+        yield SANITIZERS
+
+
+@pytest.fixture(scope="module")
+def sanitized(exported: Path, sanitizers: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_host(exported, tmp_path_factory.mktemp("sanitized") / "bench", *sanitizers)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "finding"),
+    [
+        ("char *volatile p = malloc(8); return p[n + 7];", "heap-buffer-overflow"),
+        ("char a[8], *volatile p = a; return p[n + 7];", "stack-buffer-overflow"),
+        ("char a[8] = {0}; return a[n + 7];", "index 8 out of bounds"),
+        ("return (n + 2147483647) & 1;", "signed integer overflow"),
+        ("return (1 << 8) >> (31 + n);", "shift exponent 32"),
+        (LEAK, "detected memory leaks"),
+    ],
+)
+@pytest.mark.usefixtures("sanitizers")
+def test_the_sanitizers_find_mistakes_here(mistake: str, finding: str, tmp_path: Path) -> None:
+    if mistake == LEAK and os.environ.get("ASAN_OPTIONS") == WITHOUT_LEAKS:
+        pytest.skip("LeakSanitizer cannot trace a process here (QEMU's user mode? a debugger?)")
+    assert finding in report_of(mistake, tmp_path)
 
 
 def image_of(model: Model, device: VoiceDevice) -> bytes:
@@ -178,10 +219,9 @@ def test_random_sound_under_sanitizers(sanitized: Path, model: Model) -> None:
 
 
 def test_fuzzed_images_under_sanitizers(
-    exported: Path, need: Callable[..., None], model: Model, tmp_path: Path
+    exported: Path, sanitizers: tuple[str, ...], model: Model, tmp_path: Path
 ) -> None:
     """Random bytes changed in header, sizes and records, sealed again so that the checksum hides nothing."""
-    need("gcc")
     harness = tmp_path / "load.c"
     harness.write_text(
         '#include "edgelearn.h"\n#include <stdio.h>\n#include <stdlib.h>\n'
@@ -202,7 +242,7 @@ def test_fuzzed_images_under_sanitizers(
     )
     program = tmp_path / "load"
     files = [str(path) for path in exported.glob("*.c") if path.name != "selftest.c"]
-    subprocess.run(["gcc", "-std=c99", *SANITIZERS, "-I", exported, *files, harness, "-o", program], check=True)
+    subprocess.run(["gcc", "-std=c99", *sanitizers, "-I", exported, *files, harness, "-o", program], check=True)
     image = image_of(model, make_device(model))
     rng = np.random.default_rng(11)
     tail = len(image) - len(model.rehearsal) - 8 * len(model.words)
@@ -225,13 +265,12 @@ def test_fuzzed_images_under_sanitizers(
 
 @pytest.mark.parametrize("theta_h_q13", [0, 400])
 def test_a_model_of_other_shapes(
-    need: Callable[..., None], model: Model, speech: NDArray[np.int16], tmp_path: Path, theta_h_q13: int
+    sanitizers: tuple[str, ...], model: Model, speech: NDArray[np.int16], tmp_path: Path, theta_h_q13: int
 ) -> None:
     """Two layers of different formats, frames half as long, other bands, dense and sparse."""
-    need("gcc")
     other = foreign_model(model, theta_h_q13)
     export_c(tmp_path / "exported", other, lambda: make_device(other), [speech])
-    program = build_host(tmp_path / "exported", tmp_path / "bench", *SANITIZERS)
+    program = build_host(tmp_path / "exported", tmp_path / "bench", *sanitizers)
     twin, rng = BenchScript(make_device(other)), np.random.default_rng(3)
     twin.hear(speech)
     twin.enrol([rng.integers(-90, 90, (n, other.frontend.bands)).astype(np.int8) for n in (20, 70, 9)])
