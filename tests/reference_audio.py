@@ -109,7 +109,8 @@ class EndPointer:
             self.floor_q8 = [256 * value for value in frame]
         over = [v - (f >> 8) - config.margin for v, f in zip(frame, self.floor_q8, strict=True)]
         self.excess = sum(v for v in over if v > 0)
-        limit = max(config.release, self.peak // config.fade) if self.length else config.onset
+        fade = min(config.fade, 3) if self.length >= 52 else config.fade
+        limit = max(config.release, self.peak // fade) if self.length else config.onset
         active = self.excess >= limit
         rise = 8 if active or self.length else 4
         for b, value in enumerate(frame):
@@ -134,6 +135,19 @@ class EndPointer:
             self.length = self.run = 0
             return code
         return SPEECH if active else HANG
+
+
+def subtracted(frame: list[int], floor: list[int], steps_an_octave: float) -> list[int]:
+    """A frame less twice the energy of the floor, at most 12 dB less, where the floor is above -40."""
+    heard = []
+    for value, noise in zip(frame, floor, strict=True):
+        if noise <= -40:
+            heard.append(value)
+            continue
+        left = 1 - 2 * 2 ** ((noise - max(value, noise)) / steps_an_octave)
+        octaves = max(math.log2(left), -4) if left > 0 else -4
+        heard.append(max(-128, value + round(octaves * steps_an_octave)))
+    return heard
 
 
 def segments(frames: list[list[int]], config: EndpointConfig) -> list[tuple[int, int, int]]:

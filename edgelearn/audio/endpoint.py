@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.noise import clip_floor
 from edgelearn.jit import kernel
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
 BACKGROUND_FRAMES = 32  # no word begins with so many frames that are softer than two thirds of what follows
+LATE_FRAMES = 52  # from here on more than an echo has to be left of an utterance: what goes on is the room
+LATE_FADE = 3
 SPREAD = 8  # feature steps from the lower fifth of a band to the middle of its noise
 IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
 
@@ -31,8 +34,8 @@ class EndpointConfig:
 
     margin: steps above the floor that do not count yet; onset, release: summed excess that starts and that keeps an
     utterance; fade: share 1 / fade of the utterance's loudest excess below which it is over, so that a room's echo is
-    no speech; onset_frames: consecutive frames above onset; hang_frames: silence that ends it; pre_frames,
-    post_frames: context kept around it; longest: frames after which it is no command any more.
+    no speech (a third from `LATE_FRAMES` on); onset_frames: consecutive frames above onset; hang_frames: silence that
+    ends it; pre_frames, post_frames: context kept around it; longest: frames after which it is no command any more.
     """
 
     margin: int = 12
@@ -75,7 +78,8 @@ def endpoint_step(
             excess += over
     state[_EXCESS] = excess
     speaking = state[_LENGTH] > 0
-    active = excess >= (max(release, state[_PEAK] // fade) if speaking else onset)
+    part = min(fade, LATE_FADE) if state[_LENGTH] >= LATE_FRAMES else fade
+    active = excess >= (max(release, state[_PEAK] // part) if speaking else onset)
     for b in range(bands):
         error = (np.int32(frame[b]) << 8) - floor_q8[b]
         if error < 0:
@@ -143,6 +147,11 @@ class Endpointer:
         return int(endpoint_step(frame, self._floor_q8, self._state, *self._numbers))
 
     @property
+    def floor(self) -> NDArray[np.int8]:
+        """A copy of the noise floor as it is now (int8 Q6, shape [bands])."""
+        return (self._floor_q8 >> 8).astype(np.int8)
+
+    @property
     def excess(self) -> int:
         """The summed excess of the last frame over the noise floor, in feature steps."""
         return int(self._state[_EXCESS])
@@ -195,7 +204,7 @@ def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
     """
     if len(frames) == 0:
         return Segment(0, 0, False)
-    floor = (np.sort(frames, axis=0)[len(frames) // 5].astype(np.int32) + SPREAD) << 8
+    floor = (clip_floor(frames).astype(np.int32) + SPREAD) << 8
     state = np.zeros(_STATE, np.int64)
     state[_PRIMED] = 1
     best = np.zeros(3, np.int64)

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgelearn.audio.endpoint import BACKGROUND_FRAMES
+from edgelearn.audio.endpoint import BACKGROUND_FRAMES, LATE_FADE, LATE_FRAMES
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
+from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
 from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.head import EXP2_Q15
@@ -55,6 +57,9 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_POST_FRAMES": endpoint.post_frames,
         "EL_LONGEST": endpoint.longest,
         "EL_BACKGROUND_FRAMES": BACKGROUND_FRAMES,
+        "EL_LATE_FRAMES": LATE_FRAMES,
+        "EL_LATE_FADE": LATE_FADE,
+        "EL_QUIET_FLOOR": QUIET_FLOOR,
         "EL_RING_FRAMES": ring_frames(endpoint),
         "EL_LAYERS": len(layers),
         "EL_INPUTS": model.network.inputs,
@@ -95,7 +100,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
 def tables_header(model: Model) -> str:
     """Return edgelearn_tables.h: the constants of front end and classifier, which tables.c defines."""
     t = make_tables(model.frontend)
-    frontend = [
+    frontend: list[tuple[str, str, NDArray[Any]]] = [
         ("int32_t", "el_window_q15", t.window_q15),
         ("uint8_t", "el_reverse", t.reverse),
         ("int32_t", "el_twiddles_q30", t.twiddles_q30),
@@ -104,6 +109,7 @@ def tables_header(model: Model) -> str:
         ("int16_t", "el_band_first", t.start),
         ("int16_t", "el_band_width", t.width),
         ("int32_t", "el_log_q16", t.log_q16),
+        ("int8_t", "el_subtraction", subtraction_table(model.frontend.gain_q20)),
         ("int32_t", "el_exp2_q15", EXP2_Q15),
     ]
     declared = "".join(f"extern const {kind} {name}[{array.size}];\n" for kind, name, array in frontend)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.endpoint import find_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
+from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.floating import dequantise_layer, forward
@@ -54,7 +55,7 @@ class ClipReader:
         if len(frames) == 0:
             return np.full((8, self._model.frontend.bands), -128, np.int8)
         start, stop, _ = find_utterance(frames, self._model.endpoint)
-        return frames[start:stop]
+        return without_noise(frames, self._model.frontend)[start:stop]
 
 
 def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.endpoint import EndpointConfig, find_utterance
+from edgelearn.audio.noise import without_noise
 from edgelearn.errors import TakeRejected
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ def take_from_clip(
             f"{name} holds no speech above its noise", "record it in a quieter place, or closer to the microphone"
         )
     check_length(stop - start, endpoint, name)
-    return frames[start:stop]
+    return without_noise(frames, frontend.config)[start:stop]

@@ -20,6 +20,7 @@ from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.audio.endpoint import EndpointConfig, find_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
 from edgelearn.pretrain.augment import SAMPLE_RATE_HZ, Samples, augment
 
@@ -90,8 +91,10 @@ class FeatureMaker:
         self._frontend.reset()
         return self._frontend.push(samples)
 
-    def utterance(self, samples: NDArray[np.int16], rng: np.random.Generator | None = None) -> NDArray[np.int8]:
-        """Return the frames of the word in a clip; with `rng` its ends are moved."""
+    def utterance(
+        self, samples: NDArray[np.int16], rng: np.random.Generator | None = None, quiet: bool = True
+    ) -> NDArray[np.int8]:
+        """Return the frames of the word in a clip, with `quiet` without its noise; with `rng` its ends are moved."""
         frames = self.frames(samples)
         start, stop, found = find_utterance(frames, self.endpoint)
         if rng is not None and found:
@@ -104,7 +107,12 @@ class FeatureMaker:
                 stop += int(rng.integers(WIDER_FRAMES))
             start = max(0, start)
             stop = min(len(frames), max(start + 8, stop))
-        return frames[start:stop]
+        return (without_noise(frames, self.config) if quiet else frames)[start:stop]
+
+    def whole(self, samples: NDArray[np.int16], quiet: bool) -> NDArray[np.int8]:
+        """Return all frames (int8 Q6, [T, bands]) of a clip, with `quiet` without its noise."""
+        frames = self.frames(samples)
+        return without_noise(frames, self.config) if quiet else frames
 
 
 class Corpus:
@@ -208,8 +216,11 @@ class Corpus:
         start, stop = self._spans[number] if number < len(self.clips) else self._span(clip)
         return (start + stop) // 2
 
-    def epoch(self, number: int) -> Epoch:
-        """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once."""
+    def epoch(self, number: int, quiet: bool) -> Epoch:
+        """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once.
+
+        quiet: whether their noise is taken off.
+        """
         rng = np.random.default_rng([self.seed, 2, number])
         clips = len(self.clips)
         count = np.bincount(self.word_of, minlength=len(self.words))
@@ -225,7 +236,8 @@ class Corpus:
         labels = np.array([self.label(source) for source in jobs])
         for k, source in enumerate(jobs):
             heard = augment(self.source(source), self.noises, rng)
-            frames = self.make.frames(heard) if labels[k] == NO_CLASS else self.make.utterance(heard, rng)
+            word = labels[k] != NO_CLASS
+            frames = self.make.utterance(heard, rng, quiet) if word else self.make.whole(heard, quiet)
             features[k, : len(frames[:FRAMES])] = frames[:FRAMES]
             lengths[k] = max(1, len(frames[:FRAMES]))
         return Epoch(features, lengths, labels, np.array(jobs))

@@ -1,8 +1,9 @@
-"""The training run: float epochs first, then epochs with the device's int8 weights and delta thresholds in the loop.
+"""The training run: float epochs, epochs with the device's int8 weights and delta thresholds in the loop, and a few
+more with the noise of each clip taken off its features, as the device hears it.
 
 In all of them embeddings are also drawn to what a network that knows far more speech makes of the same sounds
 (`reference.py`).  From the end of the float epochs a second, float network goes on with the same epochs: it is what
-the fixed-point one is compared with, and its teacher.
+the fixed-point one is compared with, and its teacher until the noise is taken off.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ ENDPOINT = EndpointConfig(onset=200, release=150)
 class Recipe:
     """Everything that a base model depends on besides the data.
 
-    theta_x_q13, theta_h_q13: delta thresholds; joined_words: classes made of halves of two words; passes: epochs made
-    of each augmented version of the data, as making one takes longer than training on it; with_reference: whether the
-    reference network is asked.
+    theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after all others; joined_words: classes
+    made of halves of two words; passes: epochs made of each augmented version of the data, as making one takes longer
+    than training on it; with_reference: whether the reference network is asked.
     """
 
     seed: int = 1
@@ -58,10 +59,12 @@ class Recipe:
     theta_h_q13: int = 820
     float_epochs: int = 220
     delta_epochs: int = 88
+    quiet_epochs: int = 12
     passes: int = 4
     batch: int = 128
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
+    quiet_rate: float = 1e-3
     joined_words: int = 300
     with_reference: bool = True
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
@@ -81,24 +84,27 @@ def _start_worker(data: Path, recipe: Recipe) -> None:
     _worker_corpus = corpus_of(data, recipe)
 
 
-def _make_epoch(number: int) -> Epoch:
+def _make_epoch(number: int, quiet: bool) -> Epoch:
     if _worker_corpus is None:
         raise RuntimeError("the worker was not started")
-    return _worker_corpus.epoch(number)
+    return _worker_corpus.epoch(number, quiet)
 
 
-def epochs(data: Path, recipe: Recipe, count: int, workers: int) -> Iterator[Epoch]:
-    """Yield `count` epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
+def epochs(data: Path, recipe: Recipe, workers: int) -> Iterator[Epoch]:
+    """Yield all epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
+    noisy = recipe.float_epochs + recipe.delta_epochs
+    parts = [(at, noisy, False) for at in range(0, noisy, recipe.passes)]
+    total = noisy + recipe.quiet_epochs
+    parts += [(at, total, True) for at in range(noisy, total, recipe.passes)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe)) as pool:
-        waiting: deque[Future[Epoch]] = deque()
-        for number in range(count // recipe.passes):
-            waiting.append(pool.submit(_make_epoch, number))
+        waiting: deque[tuple[Future[Epoch], int]] = deque()
+        for number, (at, stop, quiet) in enumerate(parts):
+            waiting.append((pool.submit(_make_epoch, number, quiet), min(recipe.passes, stop - at)))
             if len(waiting) > 2 * workers:
-                yield from repeat(waiting.popleft().result(), recipe.passes)
-        while waiting:
-            yield from repeat(waiting.popleft().result(), recipe.passes)
-        for number in range(count // recipe.passes * recipe.passes, count):
-            yield pool.submit(_make_epoch, number).result()
+                made, times = waiting.popleft()
+                yield from repeat(made.result(), times)
+        for made, times in waiting:
+            yield from repeat(made.result(), times)
 
 
 def batches_by_length(
@@ -228,14 +234,15 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     started = time.monotonic()
     classes = 2 * words + recipe.joined_words
     model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
-    total = recipe.float_epochs + recipe.delta_epochs
+    noisy = recipe.float_epochs + recipe.delta_epochs
+    total = noisy + recipe.quiet_epochs
     reference: Tensor | None = None
     if recipe.with_reference:
         reference = torch.from_numpy(reference_units(corpus_of(data, recipe)))
         progress(f"reference of {len(reference)} sounds  {time.monotonic() - started:.0f} s")
     trainer: Trainer | None = None
     companion: Trainer | None = None
-    for number, epoch in enumerate(epochs(data, recipe, total, workers)):
+    for number, epoch in enumerate(epochs(data, recipe, workers)):
         batches = len(epoch.labels) // recipe.batch
         if trainer is None:
             trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs, reference)
@@ -244,6 +251,10 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
             companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, steps, reference)
             model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x_q13 / 8192, recipe.theta_h_q13 / 8192
             trainer = Trainer(model, words, recipe.delta_rate, steps, reference, companion.model)
+        if number == noisy and companion is not None:
+            steps = batches * recipe.quiet_epochs
+            companion = Trainer(companion.model, words, recipe.quiet_rate, steps, reference)
+            trainer = Trainer(model, words, recipe.quiet_rate, steps, reference)
         line = f"epoch {number + 1}/{total}"
         if companion is not None:
             loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])

@@ -110,6 +110,7 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
     yield from _named("listening.state", state_regions(network))
     yield "listening.ring", (ring_frames(shape.endpoint), network.inputs), np.int8
     yield "listening.pool", (network.hidden,), np.int32
+    yield "listening.floor", (network.inputs,), np.int8
 
 
 def pool_entries(network: NetworkConfig, choice: Choice) -> int:

@@ -2,7 +2,8 @@
 
 The network runs on the frames of an utterance only, from its zero state, in the order the end pointer commits them:
 silence costs a noise floor and nothing more, and an utterance in a stream drives the network through the same states as
-the clip cut out of it.
+the clip cut out of it. Before a frame goes into the network, the noise floor at the onset of its utterance is taken off
+it, in the ring.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfig
 from edgelearn.audio.frontend import frontend_ops
-from edgelearn.device.arena import region_bytes
+from edgelearn.audio.noise import subtract_floor, subtraction_table
 from edgelearn.engine.counts import Counts
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Recognizer:
             f"{name}.ring", (ring_frames(endpointer.config), network.config.inputs), np.int8
         )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
+        self._floor: NDArray[np.int8] = arena.alloc(f"{name}.floor", network.config.inputs, np.int8)
+        self._subtraction = subtraction_table(frontend.config.gain_q20)
         self._frontend_ops = frontend_ops(frontend.config)
         self.words: tuple[Word, ...] = ()
         self.bias_q14 = 0
@@ -97,6 +100,7 @@ class Recognizer:
         self._frontend.reset()
         self._endpointer.reset()
         self.frames = 0
+        self._quiet = 0  # the frames before it are without their noise already
         self.counts = Counts()
         self._start = self._fed = self._last = -1
         self._stale = False
@@ -133,6 +137,7 @@ class Recognizer:
         if code == ONSET:
             self._give_up()
             self._start = self._fed = max(0, now - config.onset_frames + 1 - config.pre_frames)
+            self._floor[:] = self._endpointer.floor
             self._state.reset()
             self._stale = False
             self._pool[:] = 0
@@ -162,6 +167,8 @@ class Recognizer:
         if self._stale:
             self._spoken_counts += self._state.refresh()
             self._stale = False
+        subtract_floor(self._ring, max(self._fed, self._quiet), stop, self._floor, self._subtraction)
+        self._quiet = max(self._quiet, stop)
         size = len(self._ring)
         while self._fed < stop:
             at = self._fed % size
@@ -227,8 +234,3 @@ class Recognizer:
 def ring_frames(config: EndpointConfig) -> int:
     """Return the frames that a ring must hold: the longest utterance with its context and its hang-over."""
     return config.longest + config.lag_frames + config.post_frames
-
-
-def listening_bytes(endpoint: EndpointConfig, inputs: int, hidden: int) -> int:
-    """Return the arena bytes of a `Recognizer`: its ring of frames and its pool."""
-    return region_bytes((ring_frames(endpoint), inputs), np.int8) + region_bytes(hidden, np.int32)

@@ -18,6 +18,7 @@ import numpy as np
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import NOISE
 from edgelearn.audio.endpoint import find_utterance
+from edgelearn.audio.noise import without_noise
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import MEASURING, Frames, bootstrap_interval, enrol_all, speaker_clips
 from edgelearn.runtime.model import Word
@@ -228,7 +229,8 @@ class StreamProtocol:
         first = start + config.pre_frames if found else start
         last = max(first + 1, stop - config.post_frames if found else stop)
         hop = frontend.config.hop
-        return frames[start:stop], Spoken(number, samples, first * hop, min(len(samples), last * hop))
+        spoken = Spoken(number, samples, first * hop, min(len(samples), last * hop))
+        return without_noise(frames, frontend.config)[start:stop], spoken
 
     def _result(self, condition: Condition, tally: Tally, everywhere: float) -> dict[str, Any]:
         """Return the metrics of a condition; everywhere: the margin that keeps all conditions to one an hour."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.endpoint import Endpointer
 from edgelearn.audio.frontend import Frontend
+from edgelearn.audio.noise import subtract_floor, subtraction_table
 from edgelearn.device.arena import Arena
 from edgelearn.device.plan import Choice, Plan, needed_bytes
 from edgelearn.device.sizes import KIB
@@ -128,6 +129,7 @@ class VoiceDevice:
         self.recognizer.push(np.zeros(self.frontend.config.frame, np.int16))
         self.recognizer.reset()
         frames = np.zeros((1, self.frontend.config.bands), np.int8)
+        subtract_floor(frames, 0, 1, frames[0], subtraction_table(self.frontend.config.gain_q20))
         memory = RehearsalMemory(KIB, frames.shape[1], self.memory.theta_x_q13, Arena(2 * KIB))
         memory.add(0, frames)
         memory.decode(memory.exemplars()[0], frames)

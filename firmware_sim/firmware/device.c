@@ -41,7 +41,7 @@ void el_reset(void)
 {
     el_device.waiting = el_device.next = el_device.taken_up = el_device.ending = 0;
     el_gap();
-    el_device.frames = 0;
+    el_device.frames = el_device.quiet = 0;
     el_device.fed = el_device.goal = el_device.last = -1;
     el_device.built = el_device.changes;
     for (int32_t n = 0; n < el_device.words; n++) {
@@ -102,6 +102,9 @@ static void take_up(void)
         el_device.start = now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES;
         el_device.start = el_device.start > 0 ? el_device.start : 0;
         el_device.fed = el_device.start;
+        for (int b = 0; b < EL_BANDS; b++) {
+            el_memory.listening_floor[b] = el_device.floor[el_device.next][b];
+        }
         el_state_reset(&el_listening);
         el_device.built = el_device.changes;
         el_device.active = 0;
@@ -148,6 +151,11 @@ size_t el_hear(const int16_t *samples, size_t count, int *frame)
     if (*frame) {
         el_device.waiting++;
         el_device.code[newest()] = (uint8_t)el_endpoint_push(features);
+        if (el_device.code[newest()] == EL_ONSET) {
+            for (int b = 0; b < EL_BANDS; b++) { /* the end pointer goes on before the network begins */
+                el_device.floor[newest()][b] = (int8_t)(el_memory.endpoint_floor[b] >> 8);
+            }
+        }
     }
     return taken;
 }
@@ -165,7 +173,12 @@ int el_listen(el_event *event, int *heard)
         el_state_rebuild(&el_listening);
         el_device.built = el_device.changes;
     } else if (el_device.fed < el_device.goal) {
-        el_forward(&el_listening, el_memory.listening_ring + el_device.fed % EL_RING_FRAMES * EL_INPUTS, 0);
+        int8_t *frame = el_memory.listening_ring + el_device.fed % EL_RING_FRAMES * EL_INPUTS;
+        if (el_device.fed >= el_device.quiet) {
+            el_subtract_floor(frame, el_memory.listening_floor);
+            el_device.quiet = el_device.fed + 1;
+        }
+        el_forward(&el_listening, frame, 0);
         el_device.fed++;
     }
     if (el_device.fed >= el_device.goal) {

@@ -157,9 +157,11 @@ typedef struct {
 /* What goes on outside of the arena. Frames count from the start of the stream. */
 typedef struct {
     int32_t frames, start, fed, last;
+    int32_t quiet;                   /* the frames before it are without their noise already */
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
     int32_t waiting, next, taken_up; /* frames that were heard, and whether the next of them is being listened to */
     int8_t frame[EL_WAITING][EL_BANDS];
+    int8_t floor[EL_WAITING][EL_BANDS]; /* of the noise, where an utterance begins */
     uint8_t code[EL_WAITING];
     uint32_t active;         /* of the utterance under way: deltas that were not skipped */
     uint32_t saturations;    /* numbers clipped since el_load */
@@ -193,6 +195,7 @@ size_t el_frontend_push(const int16_t *samples, size_t count, int8_t *features, 
 int32_t el_log2_q10(uint64_t value); /* of value > 0 */
 void el_endpoint_reset(void);
 el_code el_endpoint_push(const int8_t *frame);
+void el_subtract_floor(int8_t *frame, const int8_t *floor);
 
 /* -- forward.c, backward.c, update.c */
 

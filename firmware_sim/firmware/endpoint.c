@@ -1,5 +1,6 @@
-/* Where an utterance starts and ends; the twin of edgelearn/audio/endpoint.py. */
+/* Where an utterance starts and ends, and its noise taken off; the twin of edgelearn/audio/endpoint.py and noise.py. */
 #include "edgelearn.h"
+#include "edgelearn_tables.h"
 #include "fixed.h"
 
 enum { RUN, LENGTH, SILENCE, PRIMED, EXCESS, PEAK };
@@ -28,7 +29,8 @@ el_code el_endpoint_push(const int8_t *frame)
     }
     state[EXCESS] = excess;
     int speaking = state[LENGTH] > 0;
-    int32_t faded = (int32_t)state[PEAK] / EL_FADE;
+    int32_t part = state[LENGTH] >= EL_LATE_FRAMES && EL_FADE > EL_LATE_FADE ? EL_LATE_FADE : EL_FADE;
+    int32_t faded = (int32_t)state[PEAK] / part;
     int active = excess >= (speaking ? (faded > EL_RELEASE ? faded : EL_RELEASE) : EL_ONSET_EXCESS);
     for (int b = 0; b < EL_BANDS; b++) {
         int32_t error = frame[b] * 256 - floor_q8[b];
@@ -62,4 +64,15 @@ el_code el_endpoint_push(const int8_t *frame)
         return EL_END;
     }
     return active ? EL_SPEECH : EL_HANG;
+}
+
+void el_subtract_floor(int8_t *frame, const int8_t *floor)
+{
+    for (int b = 0; b < EL_BANDS; b++) {
+        if (floor[b] > EL_QUIET_FLOOR) {
+            int32_t above = frame[b] - floor[b];
+            int32_t left = frame[b] + el_subtraction[above > 0 ? above : 0];
+            frame[b] = (int8_t)(left > -128 ? left : -128);
+        }
+    }
 }

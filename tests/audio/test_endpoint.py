@@ -11,6 +11,7 @@ from edgelearn.audio.endpoint import (
     END,
     HANG,
     IDLE,
+    LATE_FRAMES,
     ONSET,
     SPEECH,
     SPREAD,
@@ -130,6 +131,16 @@ def test_the_release_threshold_is_below_the_onset() -> None:
     """23 steps are an excess of 352 at most: too little to start an utterance, enough to go on with one."""
     assert not find_utterance(clip(100, (40, 60, 23)), DEFAULT).found
     assert find_utterance(clip(100, (40, 45, 40), (45, 55, 23)), DEFAULT).stop == 59
+
+
+def test_what_goes_on_behind_a_word_ends_it_when_it_is_below_a_third() -> None:
+    """80 steps are an excess of 2,176, and the floor rises by 6 steps meanwhile: 19 leave a fifth of it, 40 a half."""
+    fifth, half = (clip(90, (10, 30, 80), (30, 90, 12 + steps)) for steps in (19, 40))
+    codes = stream(fifth)
+    assert codes[12] == ONSET
+    assert codes.index(END) == 10 + LATE_FRAMES + DEFAULT.hang_frames - 1
+    assert END not in stream(half)
+    assert stream(half)[10 + DEFAULT.longest - 1] == TOO_LONG
 
 
 def test_the_floor_follows_slow_noise_and_forgets_a_loud_one() -> None:

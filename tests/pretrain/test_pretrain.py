@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,14 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import pretrain  # noqa: E402
-from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, in_other_voices  # noqa: E402
+from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, epochs, in_other_voices  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import make_data, sound  # noqa: E402
 
-TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False)
+TOY = Recipe(
+    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +59,56 @@ def assert_same(first: object, second: object) -> None:
 
 def test_an_epoch_depends_on_nothing_but_seed_and_number(data: Path) -> None:
     first, again = corpus(data), corpus(data)
-    again.epoch(0)
-    assert_same(first.epoch(3), again.epoch(3))
-    others = (first.epoch(4), corpus(data, seed=2).epoch(3))
+    again.epoch(0, False)
+    assert_same(first.epoch(3, False), again.epoch(3, False))
+    others = (first.epoch(4, False), corpus(data, seed=2).epoch(3, False))
     for other in others:
         assert (
-            other.features.shape != first.epoch(3).features.shape or (other.features != first.epoch(3).features).any()
+            other.features.shape != first.epoch(3, False).features.shape
+            or (other.features != first.epoch(3, False).features).any()
         )
+
+
+def test_a_quiet_epoch_is_the_same_without_its_noise(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = corpus(data)
+    noisy, quiet = spoken.epoch(2, False), spoken.epoch(2, True)
+    for name in ("lengths", "labels", "sources"):
+        assert (getattr(noisy, name) == getattr(quiet, name)).all()
+    assert (quiet.features <= noisy.features).all()
+    assert (quiet.features < noisy.features).any()
+    monkeypatch.setattr("edgelearn.pretrain.corpus.without_noise", lambda frames, _config: frames)
+    assert_same(spoken.epoch(2, True), noisy)
+
+
+def test_the_last_epochs_are_quiet(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    class Now:
+        def __init__(self, *_start: object) -> None:
+            pass
+
+        def __enter__(self) -> Now:
+            return self
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+        def submit(self, _make: object, number: int, quiet: bool) -> Future[tuple[int, bool]]:
+            asked.append((number, quiet))
+            done: Future[tuple[int, bool]] = Future()
+            done.set_result((number, quiet))
+            return done
+
+    monkeypatch.setattr("edgelearn.pretrain.train.ProcessPoolExecutor", Now)
+    recipe = dataclasses.replace(TOY, float_epochs=4, delta_epochs=3, quiet_epochs=3, passes=2)
+    wanted = [(0, False)] * 2 + [(1, False)] * 2 + [(2, False)] * 2 + [(3, False)] + [(4, True)] * 2 + [(5, True)]
+    assert list(epochs(data, recipe, 1)) == wanted
+    assert asked == sorted(set(wanted))
 
 
 def test_an_epoch_holds_rare_words_up_to_six_times_and_half_backwards(data: Path) -> None:
     spoken = corpus(data)
-    epoch = spoken.epoch(0)
+    epoch = spoken.epoch(0, False)
     words = len(VOCABULARY) + 1
     assert spoken.words == sorted(f"speech_commands:{word}" for word in (*VOCABULARY, "house"))
     assert spoken.classes == 2 * words
@@ -85,7 +126,7 @@ def test_words_are_joined_of_halves_of_two(data: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("edgelearn.pretrain.corpus.LEAST_CLIPS_TO_JOIN", 4)
     spoken = corpus(data, halves=5)
     assert spoken.classes == 2 * 11 + 5
-    assert np.bincount(spoken.epoch(0).labels)[22:].tolist() == [JOINED_TAKES] * 5
+    assert np.bincount(spoken.epoch(0, False).labels)[22:].tolist() == [JOINED_TAKES] * 5
     assert spoken._pairs == corpus(data, halves=5)._pairs
     for pair in spoken._pairs:
         first, second = ({int(spoken.word_of[clip]) for clip in side} for side in zip(*pair, strict=True))
@@ -102,7 +143,7 @@ def test_every_utterance_of_an_epoch_is_a_version_of_its_source(data: Path, monk
     spoken = corpus(data, halves=5)
     clips = len(spoken.clips)
     assert spoken.sources == 2 * clips + 5 * JOINED_TAKES
-    epoch = spoken.epoch(2)
+    epoch = spoken.epoch(2, False)
     assert set(epoch.sources) <= set(range(spoken.sources))
     assert epoch.labels.tolist() == [spoken.label(source) for source in epoch.sources]
     assert [spoken.label(n) for n in range(clips)] == spoken.word_of.tolist()
@@ -121,7 +162,7 @@ def test_running_speech_has_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.write(f"{VOCABULARY[0]}_t1_0.wav,librispeech,,t1,train,,0.7\n")
     spoken = corpus(data)
     assert spoken.sources == 2 * len(spoken.clips) + 4
-    epoch = spoken.epoch(0)
+    epoch = spoken.epoch(0, False)
     pieces = epoch.sources >= 2 * len(spoken.clips)
     assert pieces.sum() == 4
     assert (epoch.labels[pieces] == NO_CLASS).all()
@@ -319,7 +360,7 @@ def test_thresholds_let_one_in_a_hundred_through() -> None:
 
 
 def test_training_repeats_bit_for_bit(data: Path) -> None:
-    epoch = corpus(data).epoch(0)
+    epoch = corpus(data).epoch(0, False)
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(1)
@@ -334,7 +375,7 @@ def test_training_repeats_bit_for_bit(data: Path) -> None:
 
 
 def test_a_teacher_draws_the_embeddings_to_its_own(data: Path) -> None:
-    epoch = corpus(data).epoch(0)
+    epoch = corpus(data).epoch(0, False)
     torch.manual_seed(5)
     teacher = BaseModel(32, 16, 22, 6)
     clips, lengths = torch.from_numpy(epoch.features), torch.from_numpy(epoch.lengths)
@@ -363,7 +404,7 @@ def test_a_small_run_makes_a_model_that_loads(data: Path, tmp_path: Path) -> Non
     lines: list[str] = []
     metrics = pretrain(data, tmp_path / "model.npz", TOY, 1, lines.append)
     model = load_model(tmp_path / "model.npz")
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert "float companion" in lines[1]
     assert {f"{split}_{kind}" for split in ("val", "test") for kind in ("fixed", "float_twin", "float_dense")} <= set(
         metrics

@@ -17,7 +17,9 @@ from edgelearn.pretrain.train import Recipe  # noqa: E402
 from edgelearn.runtime.incremental import Course, Incremental  # noqa: E402
 from tests.pretrain.tiny import make_data  # noqa: E402
 
-TOY = Recipe(hidden=16, float_epochs=1, delta_epochs=1, passes=1, batch=8, joined_words=4, with_reference=False)
+TOY = Recipe(
+    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=4, with_reference=False
+)
 WORDS = tuple(f"speech_commands:{word}" for word in ("up", "bed", "cat", "go"))
 
 

@@ -11,11 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgelearn.audio.endpoint import END, ONSET, SPEECH, Endpointer
+from edgelearn.device.arena import Arena
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
+from tests import reference_audio
 
 Sound = NDArray[np.int16]
+Frames = NDArray[np.int8]
 Stream = Callable[..., Sound]
 HOP_S = 0.02
 
@@ -24,6 +28,29 @@ def hear(recognizer: Recognizer, sound: Sound, block: int = 1600) -> list[Event]
     recognizer.reset()
     events = [event for at in range(0, len(sound), block) for event in recognizer.push(sound[at : at + block])]
     return events + recognizer.push(np.zeros(8000, np.int16))
+
+
+def without_noise_in_a_stream(device: VoiceDevice, samples: Sound) -> tuple[Frames, Frames, int]:
+    """Return the frames of a sound, what the network sees of them by a slow twin, and the number of onsets."""
+    config = device.frontend.config
+    device.frontend.reset()
+    raw = device.frontend.push(samples)
+    endpointer = Endpointer(device.endpoint, config.bands, Arena(4096))
+    twin, floor = raw.copy(), raw[0]
+    onsets = fed = last = quiet = 0
+    for now, frame in enumerate(raw):
+        code = endpointer.push(frame)
+        if code == ONSET:
+            onsets += 1
+            floor = endpointer.floor
+            fed = max(0, now - device.endpoint.lag_frames + 1)
+        if code in (ONSET, SPEECH):
+            last = now
+        stop = {ONSET: now + 1, SPEECH: now + 1, END: last + 1 + device.endpoint.post_frames}.get(code, 0)
+        for t in range(max(fed, quiet), stop):
+            twin[t] = reference_audio.subtracted(twin[t].tolist(), floor.tolist(), config.gain_q20 / 1024)
+        quiet = max(quiet, stop)
+    return raw, twin, onsets
 
 
 @pytest.fixture
@@ -78,6 +105,25 @@ def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice
     unit, _ = all_heard.learner.embed(utterance.frames)
     rows = np.array([word.row for word in recognizer.words])
     assert event.score == int(all_heard.classifier.scores(unit, rows)[0].max()) / 16384
+
+
+def test_the_noise_at_an_onset_is_taken_off_every_frame_once(all_heard: VoiceDevice, stream: Stream) -> None:
+    """In a word that begins anew within an utterance, frames that went into the network before stay as they were."""
+    recognizer = all_heard.recognizer
+    rng = np.random.default_rng(5)
+    sound = np.concatenate((np.zeros(20800), stream("bed", "go")))
+    sound += rng.normal(0, 10, len(sound))
+    sound[8000:26000] += rng.normal(0, 60, 18000)
+    samples = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+    seen: list[Utterance] = []
+    recognizer.on_utterance = seen.append
+    recognizer.reset()
+    recognizer.push(samples)
+    raw, twin, onsets = without_noise_in_a_stream(all_heard, samples)
+    assert onsets > len(seen) >= 2
+    for utterance in seen:
+        assert utterance.frames.tolist() == twin[utterance.start : utterance.stop].tolist()
+        assert (utterance.frames != raw[utterance.start : utterance.stop]).any()
 
 
 def test_silence_and_no_words_give_no_events(device: VoiceDevice, stream: Stream) -> None:
@@ -152,7 +198,7 @@ def test_m_is_exact_when_the_weights_change_within_an_utterance(device: VoiceDev
 
 
 def test_the_ring_holds_the_longest_utterance(all_heard: VoiceDevice) -> None:
-    """A sound of nearly the limit, in noise: its frames are those of the front end."""
+    """A sound of nearly the limit, in noise: its frames are those of the front end without that noise."""
     rng = np.random.default_rng(3)
     config = all_heard.model().endpoint
     quiet, loud = rng.normal(0, 10, 16000), rng.normal(0, 6000, 320 * (config.longest - config.hang_frames - 6))
@@ -162,6 +208,5 @@ def test_the_ring_holds_the_longest_utterance(all_heard: VoiceDevice) -> None:
     hear(all_heard.recognizer, sound)
     (utterance,) = seen
     assert len(utterance.frames) > 60
-    all_heard.frontend.reset()
-    frames = all_heard.frontend.push(sound)
+    _, frames, _ = without_noise_in_a_stream(all_heard, sound)
     np.testing.assert_array_equal(utterance.frames, frames[utterance.start : utterance.stop])

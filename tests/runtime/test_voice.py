@@ -101,7 +101,8 @@ def test_a_device_holds_what_its_model_says(model: Model, device: VoiceDevice) -
 
 def test_a_taught_word_is_a_word(device: VoiceDevice, takes: Takes) -> None:
     before = device.model()
-    report = list(device.teach("computer", takes[:3], SHORT))[-1]
+    # those of the demonstration, whose gradient steps are kept
+    report = list(device.teach("computer", [takes[0], *takes[5:7]], SHORT))[-1]
     model = device.model()
     word = model.word("computer")
     assert (word.taught, word.takes, word.updates, word.row) == (True, 3, 6, len(before.labels))
