@@ -60,7 +60,8 @@ def clip_floor(frames: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 def without_noise(frames: NDArray[np.int8], config: FrontendConfig) -> NDArray[np.int8]:
-    """Return a copy of a whole clip (int8 Q6, [T, bands], T > 0) with its own floor taken off."""
+    """Return a copy of a whole clip (int8 Q6, [T, bands]) with its own floor taken off."""
     quiet = frames.copy()
-    subtract_floor(quiet, 0, len(quiet), clip_floor(frames), subtraction_table(config.gain_q20))
+    if len(frames):
+        subtract_floor(quiet, 0, len(quiet), clip_floor(frames), subtraction_table(config.gain_q20))
     return quiet

@@ -66,6 +66,10 @@ def test_a_clip_knows_its_floor_from_its_softest_fifth() -> None:
     assert set(quiet[:3].ravel().tolist()) == {-128}
 
 
+def test_a_clip_shorter_than_a_frame_has_no_noise() -> None:
+    assert without_noise(np.zeros((0, 32), np.int8), CONFIG).shape == (0, 32)
+
+
 def test_a_quiet_band_is_left_as_it_is() -> None:
     frames = np.full((20, 32), -39, np.int8)
     frames[:, 7] = QUIET_FLOOR
