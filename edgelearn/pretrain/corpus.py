@@ -2,7 +2,7 @@
 
 Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others:
 the more kinds of sound the embedding must tell apart, the better it tells words that it has never heard.  Pieces of
-running speech have no class; what they should be near to is only what the teacher says (`teacher.py`).
+running speech have no class; what they should be near to is only what the reference says (`reference.py`).
 """
 
 from __future__ import annotations
