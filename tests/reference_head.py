@@ -30,6 +30,12 @@ def cosines(u: list[int], rows: list[list[int]], norms_q8: list[int]) -> list[in
     return [(dot << 8) // norm for dot, norm in zip(dots, norms_q8, strict=True)]
 
 
+def nearness(rows: list[list[int]], norms_q8: list[int], base_rows: int, row: int) -> int:
+    """Best cosine (Q14) of a row to another base row."""
+    dots = {k: sum(a * b for a, b in zip(rows[row], rows[k], strict=True)) for k in range(base_rows) if k != row}
+    return max((dot << 30) // (norms_q8[row] * norms_q8[k]) for k, dot in dots.items())
+
+
 def exp_neg_q15(x_q10: int) -> int:
     """exp(-x), Q10 to Q15."""
     power_q16 = (x_q10 * 23637) >> 8

@@ -66,6 +66,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_HIDDEN": model.network.hidden,
         "EL_COLUMNS": sum(layer.inputs + layer.hidden for layer in layers),
         "EL_BASE_ROWS": rows.base_rows,
+        "EL_BACKGROUND_ROWS": rows.background_rows,
         "EL_ROWS": rows.rows,
         "EL_REHEARSAL_BYTES": device.memory.capacity_bytes,
         "EL_LAST_BYTES": LAST_BYTES,

@@ -36,7 +36,7 @@ def shape_digest(model: Model, taught_rows: int) -> int:
         "frontend": asdict(model.frontend),
         "endpoint": asdict(model.endpoint),
         "layers": [asdict(layer) for layer in model.network.layers],
-        "rows": [len(model.labels), taught_rows],
+        "rows": [len(model.labels), model.background_rows, taught_rows],
     }
     return int(hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:8], 16)
 

@@ -1,9 +1,13 @@
 """Words as unit vectors: the classes of the base model are the background against which every word is scored.
 
-The score of a word is its cosine to the utterance minus 5/8 of the best cosine of any *other* base class: what sounds
-like something the base model knows is not the new word. A taught word also loses a quarter of the best cosine of the
-other taught words, if that is positive: what could be either of them is neither for certain. One row of the table is
-one class, base classes first, taught words after them.
+The score of a word is its cosine to the utterance minus 3/4 of the best cosine of any *other* base row: what sounds
+like something the base model knows is not the new word.  It also loses a quarter of its own nearness, the best cosine
+of its row to another base row: words that sound like others are heard by mistake more often, and one threshold is to
+serve for all.  And a taught word loses a quarter of the best cosine of the other taught words, if that is positive:
+what could be either of them is neither for certain.
+
+One row of the table is one class, base classes first, taught words last.  Between them are background rows: kinds of
+running speech, which are no class and only count against words, with 7/8 of their cosine.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from edgelearn.audio.melbank import LOG_Q16
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.adaptation import add_row_gradient, descend
-from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, quantise_prototype, unit_embedding
+from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, nearness, quantise_prototype, unit_embedding
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -27,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of the table: hidden units, rows of base classes, and rows that taught words may take."""
+    """Sizes of the table: hidden units, base rows, the last ones of which are background, and rows for taught words."""
 
     hidden: int
     base_rows: int
     taught_rows: int = 24
+    background_rows: int = 0
 
     @property
     def rows(self) -> int:
@@ -64,14 +69,17 @@ def _two_best(cos_q14: Any, start: int, stop: int) -> Any:
 
 
 @kernel
-def score_rows(cos_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> Any:
-    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1."""
+def score_rows(cos_q14: Any, near_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> Any:
+    """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1.
+
+    near_q14: the nearness of each row (int32).
+    """
     first, second, owner = _two_best(cos_q14, 0, base_rows)
     taught, next_taught, taught_owner = _two_best(cos_q14, base_rows, used_rows)
     best = -1
     for n in range(rows.shape[0]):
         rival = second if rows[n] == owner else first
-        score = np.int32(cos_q14[rows[n]] - ((5 * rival) >> 3))
+        score = np.int32(cos_q14[rows[n]] - ((3 * rival) >> 2) - (near_q14[rows[n]] >> 2))
         if rows[n] >= base_rows:
             other = next_taught if rows[n] == taught_owner else taught
             score = np.int32(score - (np.int32(max(other, np.int32(0))) >> 2))
@@ -89,6 +97,7 @@ class Classifier:
         self.rows = config.base_rows
         self._prototypes = arena.alloc(f"{name}.prototypes", (config.rows, config.hidden), np.int8)
         self._norms_q8 = arena.alloc(f"{name}.norms", config.rows, np.int32)
+        self._near_q14 = arena.alloc(f"{name}.nearness", config.rows, np.int32)
         self._cos_q14 = arena.alloc(f"{name}.cosines", config.rows, np.int32)
         self._weights = arena.alloc(f"{name}.weights", config.rows, np.int32)
         self._u_q14 = arena.alloc(f"{name}.embedding", config.hidden, np.int16)
@@ -104,6 +113,8 @@ class Classifier:
         self.rows = len(prototypes)
         for k, row in enumerate(prototypes):
             self.set_row(k, row)
+        for k in range(min(self.rows, self.config.base_rows)):
+            self._near_q14[k] = self._nearness(k)
 
     def prototypes(self) -> NDArray[np.int8]:
         """Return a copy of all rows in use, for the model file."""
@@ -122,26 +133,36 @@ class Classifier:
         result: NDArray[np.int32] = self._cos_q14[: self.rows].copy()
         return result
 
+    def against(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what the base rows take off the scores (Q14) of the taught words at `rows`."""
+        near = self._near_q14[rows].astype(np.int64)
+        best = int(self.cosines(unit)[: self.config.base_rows].max())
+        taken: NDArray[np.int64] = ((3 * best) >> 2) + (near >> 2)
+        return taken
+
     def scores(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
         """Return the scores (Q14) of the words at `rows` and the position of the best of them."""
         cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
         out = np.empty(len(rows), np.int32)
-        best = int(score_rows(self._cos_q14, self.config.base_rows, self.rows, rows, out))
+        best = int(score_rows(self._cos_q14, self._near_q14, self.config.base_rows, self.rows, rows, out))
         return out, best
 
     def decide(self, unit: NDArray[np.int16], thresholds_q14: Sequence[int]) -> int:
         """Return the row of the nearest class; a taught row only counts if its score reaches its threshold.
 
+        Background rows are no class.
+
         thresholds_q14: of the taught rows, in their order.
         """
         cosines = self.cosines(unit)
         base = self.config.base_rows
-        nearest_base = int(np.argmax(cosines[:base]))
+        nearest_base = int(np.argmax(cosines[: base - self.config.background_rows]))
         if self.rows == base:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
-        others = np.delete(cosines[base:], taught - base)
-        score = int(cosines[taught]) - ((5 * int(cosines[nearest_base])) >> 3) - (int(others.max(initial=0)) >> 2)
+        others = int(np.delete(cosines[base:], taught - base).max(initial=0))
+        score = int(cosines[taught]) - ((3 * int(cosines[:base].max())) >> 2) - (others >> 2)
+        score -= int(self._near_q14[taught]) >> 2
         heard = cosines[taught] > cosines[nearest_base] and score >= thresholds_q14[taught - base]
         return taught if heard else nearest_base
 
@@ -162,7 +183,14 @@ class Classifier:
 
     def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
         """Turn a row into the direction of `vector` (any scale, below 2^54)."""
-        self._norms_q8[row] = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
+        norm_q8 = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
+        background = row < self.config.base_rows <= row + self.config.background_rows
+        self._norms_q8[row] = norm_q8 * 8 // 7 if background else norm_q8
+        if row >= self.config.base_rows:
+            self._near_q14[row] = self._nearness(row)
+
+    def _nearness(self, row: int) -> int:
+        return int(nearness(self._prototypes, self._norms_q8, self.config.base_rows, row))
 
     def add_row_gradient(
         self, unit: NDArray[np.int16], target: int, first: int, weight_q15: int, sums: NDArray[np.int32]
@@ -183,6 +211,7 @@ class Classifier:
         """Drop a taught row; the rows above it move down by one."""
         self._prototypes[row : self.rows - 1] = self._prototypes[row + 1 : self.rows].copy()
         self._norms_q8[row : self.rows - 1] = self._norms_q8[row + 1 : self.rows].copy()
+        self._near_q14[row : self.rows - 1] = self._near_q14[row + 1 : self.rows].copy()
         self.rows -= 1
 
     def head_step(self, pool: NDArray[np.int32], target: int) -> HeadStep:
@@ -198,4 +227,4 @@ class Classifier:
 def classifier_bytes(config: ClassifierConfig) -> int:
     """Return the arena bytes of a `Classifier`."""
     table = -(-config.rows * config.hidden // 4) * 4
-    return table + 3 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden
+    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden

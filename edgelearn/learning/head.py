@@ -89,6 +89,22 @@ def cosines(u: Any, rows: Any, norms_q8: Any, count: int, out: Any) -> None:
 
 
 @kernel
+def nearness(rows: Any, norms_q8: Any, base_rows: int, row: int) -> Any:
+    """Return the best cosine (Q14) of a row (int8 [R, H]) to another one of the first `base_rows` rows.
+
+    A sum of H <= 512 products is at most 2^23, and 2^53 with 30 more bits for the two norms.
+    """
+    best = np.int64(-16384)
+    for k in range(base_rows):
+        if k != row:
+            dot = np.int32(0)
+            for j in range(rows.shape[1]):
+                dot = np.int32(dot + np.int32(rows[row, j]) * np.int32(rows[k, j]))
+            best = max(best, (np.int64(dot) << 30) // (np.int64(norms_q8[row]) * np.int64(norms_q8[k])))
+    return best
+
+
+@kernel
 def exp_neg_q15(x_q10: Any, exp2_q15: Any) -> Any:
     """Return exp(-x) in Q15 for x >= 0 in Q10 (error below 2 of 32768)."""
     power_q16 = (np.int64(x_q10) * _LOG2_E_Q14) >> 8

@@ -1,7 +1,8 @@
 """Ways of learning words behind one interface: every learner enrols the same prototypes, and then does what it does.
 
-The base classes reject for all of them in the same way: a score is the learner's own answer less 5/8 of the best cosine
-of the base classes. So what is compared is learning, not rejection.
+The base classes reject for all of them in the same way: a score is the learner's own answer less 3/4 of the best cosine
+of the base classes, and less a quarter of the word's own nearness to them. So what is compared is learning, not
+rejection.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ class KeyLearner:
 
     def scores(self, units_q14: NDArray[np.int64], rows: NDArray[np.int64]) -> Scores:
         """Return the answers, less what the base classes say against them."""
-        base = [int(self._classifier.cosines(u.astype(np.int16))[: self._base].max()) for u in units_q14]
+        against = [self._classifier.against(u.astype(np.int16), rows) for u in units_q14]
         answers: Scores = self._rule.read(units_q14)[:, rows - self._base]
-        return answers - np.array(base, np.float64).reshape(-1, 1) * 0.625
+        return answers - np.array(against, np.float64).reshape(-1, len(rows))
 
 
 def delta_rule_learner(learner: Learner, classifier: Classifier, _config: LearnerConfig) -> KeyLearner:

@@ -216,6 +216,11 @@ class Corpus:
         start, stop = self._spans[number] if number < len(self.clips) else self._span(clip)
         return (start + stop) // 2
 
+    def heard_pieces(self, version: int) -> list[NDArray[np.int8]]:
+        """Return the pieces of running speech, augmented and without their noise: int8 Q6 [T, bands] each."""
+        rng = np.random.default_rng([self.seed, 7, version])
+        return [self.make.whole(augment(piece, self.noises, rng), True)[:FRAMES] for piece in self._pieces]
+
     def epoch(self, number: int, quiet: bool) -> Epoch:
         """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once.
 

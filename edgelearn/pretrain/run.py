@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.engine.network import LayerConfig
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
+from edgelearn.pretrain.background import background
 from edgelearn.pretrain.calibration import calibrate
 from edgelearn.pretrain.corpus import FeatureMaker, joinable_pairs, trained_clips
 from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
 from edgelearn.pretrain.model import BaseModel
-from edgelearn.pretrain.train import Recipe, Trained, arrays, train
-from edgelearn.runtime.model import Model, save_model
+from edgelearn.pretrain.train import Recipe, Trained, arrays, corpus_of, train
+from edgelearn.runtime.model import BACKGROUND, Model, save_model
 from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
 
 EXEMPLARS_PER_WORD = 12
@@ -46,7 +48,8 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
             f"training needs more than {recipe.batch} clips and {recipe.joined_words} pairs",
         )
     trained = train(data, recipe, len(labels), workers, progress)
-    model = export(trained.delta, recipe, labels, spoken)
+    behind = background(trained.delta, corpus_of(data, recipe), recipe.seed)
+    model = export(trained.delta, recipe, labels, spoken, behind)
     metrics = measure(model, trained, clips)
     provenance = {
         "recipe": asdict(recipe),
@@ -60,8 +63,13 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
     return metrics | {"seconds": round(trained.seconds, 1), "open_set_q14": model.open_set_q14}
 
 
-def export(network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[ClipInfo]) -> Model:
-    """Return the fixed-point model of a trained network, with exemplars of the vocabulary from its training clips."""
+def export(
+    network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[ClipInfo], behind: NDArray[np.float64]
+) -> Model:
+    """Return the fixed-point model of a trained network, with exemplars of the vocabulary from its training clips.
+
+    behind: its background rows, float64 [n, H].
+    """
     thetas = (recipe.theta_x_q13, recipe.theta_h_q13) if network.quantised else (0, 0)
     layer = LayerConfig(recipe.frontend.bands, recipe.hidden, recipe.weight_shift, *thetas)
     values = arrays(network, len(labels))
@@ -75,7 +83,9 @@ def export(network: BaseModel, recipe: Recipe, labels: list[str], spoken: list[C
         exemplars[labels.index(label)] = [maker.utterance(read_clip(members[n].path)) for n in chosen]
     params = fixed_point(values["weights"], values["bias"], recipe.weight_shift)
     packed = choose_exemplars(exemplars, layer.theta_x_q13, REHEARSAL_BYTES)
-    return make_model(recipe.frontend, recipe.endpoint, layer, params, labels, values["classes"], packed, {})
+    rows = [*labels, *(f"{BACKGROUND}{n:02}" for n in range(len(behind)))]
+    directions = np.concatenate((values["classes"], behind))
+    return make_model(recipe.frontend, recipe.endpoint, layer, params, rows, directions, packed, {})
 
 
 def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, float]:
@@ -93,7 +103,9 @@ def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, 
         metrics[f"{split}_fixed"] = 100 * float(correct.mean())
         metrics[f"{split}_sparsity"] = 100 * counts.sparsity
         for name, network in (("float_twin", trained.delta), ("float_dense", trained.dense)):
-            metrics[f"{split}_{name}"] = 100 * _float_accuracy(network, utterances, rows, len(model.labels))
+            metrics[f"{split}_{name}"] = 100 * _float_accuracy(
+                network, utterances, rows, len(model.labels) - model.background_rows
+            )
     return {name: round(value, 2) for name, value in metrics.items()}
 
 

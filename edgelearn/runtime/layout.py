@@ -96,7 +96,7 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
     half, rows = frontend.frame // 2, shape.base_rows + TAUGHT_ROWS
     yield from _named("network", network_regions(network))
     yield "classifier.prototypes", (rows, network.hidden), np.int8
-    for name in ("norms", "cosines", "weights"):
+    for name in ("norms", "nearness", "cosines", "weights"):
         yield f"classifier.{name}", (rows,), np.int32
     yield "classifier.embedding", (network.hidden,), np.int16
     yield "classifier.gradient", (network.hidden,), np.int32

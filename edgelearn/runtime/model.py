@@ -16,6 +16,7 @@ from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.store.model_file import ModelFile, previous_path, read_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
+BACKGROUND = "_background_:"
 START_ANEW = "restore it with `edgelearn undo`, or start anew"
 
 T = TypeVar("T")
@@ -42,9 +43,9 @@ class Word:
 class Model:
     """Everything a device starts from; arrays are in the formats of the engine and of the learning room.
 
-    labels: `dataset:word` of each base row; params: `Network.params`; prototypes int8 [rows, H]; rehearsal: records,
-    uint8; provenance: how the base was made; history: one line for each change since; generation: that of the file
-    it was read from, None for a model that was not.
+    labels: `dataset:word` of each base row, for the last ones BACKGROUND and a number: they are no class; params:
+    `Network.params`; prototypes int8 [rows, H]; rehearsal: records, uint8; provenance: how the base was made; history:
+    one line for each change since; generation: that of the file it was read from, None for a model that was not.
     """
 
     frontend: FrontendConfig
@@ -59,6 +60,11 @@ class Model:
     provenance: dict[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
     generation: int | None = None
+
+    @property
+    def background_rows(self) -> int:
+        """How many of the base rows, the last ones, are no class and only count against words."""
+        return sum(label.startswith(BACKGROUND) for label in self.labels)
 
     def word(self, name: str) -> Word:
         """Return the word called `name`; raises UsageError with what there is."""
@@ -139,6 +145,9 @@ class Model:
             or self.rehearsal.ndim != 1
         ):
             raise ModelFileError(f"{path}: its prototypes or its exemplars are not those of its network", START_ANEW)
+        classes = len(self.labels) - self.background_rows
+        if any(label.startswith(BACKGROUND) for label in self.labels[:classes]):
+            raise ModelFileError(f"{path}: its classes and its background are mixed up", START_ANEW)
         rows = len(self.prototypes)
         if len(self.labels) > rows or any(not 0 <= word.row < rows for word in self.words):
             raise ModelFileError(f"{path}: a word has no prototype", START_ANEW)

@@ -216,6 +216,7 @@ int el_update_column(void);
 int32_t el_unit_embedding(const int32_t *pool); /* of a sum of h; returns its length */
 /* A row in the direction of a times_a + b times_b (b may be NULL). */
 void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b);
+void el_base_nearness(void); /* when all base rows are set: how near each is to another one */
 void el_cosines(void);
 int32_t el_nearest(void);         /* the row of the largest cosine */
 int32_t el_score(int32_t row);    /* the score (Q14) of a word at this row */

@@ -9,6 +9,7 @@ static int32_t *const cosine = el_memory.classifier_cosines;
 static int32_t *const weight = el_memory.classifier_weights;
 static int32_t *const gradient = el_memory.classifier_gradient;
 static int32_t *const norm_q8 = el_memory.classifier_norms;
+static int32_t *const near_q14 = el_memory.classifier_nearness;
 
 static int8_t *prototype(int32_t row)
 {
@@ -47,6 +48,22 @@ int32_t el_unit_embedding(const int32_t *pool)
     return (int32_t)length;
 }
 
+/* The best cosine (Q14) of a row to another base row. */
+static int32_t nearness(int32_t row)
+{
+    int64_t best = -16384;
+    for (int32_t k = 0; k < EL_BASE_ROWS; k++) {
+        int32_t dot = 0;
+        int64_t cosine_q14;
+        for (int j = 0; k != row && j < EL_HIDDEN; j++) {
+            dot += prototype(row)[j] * prototype(k)[j];
+        }
+        cosine_q14 = el_floor_div(dot * (INT64_C(1) << 30), (int64_t)norm_q8[row] * norm_q8[k]);
+        best = k != row && cosine_q14 > best ? cosine_q14 : best;
+    }
+    return (int32_t)best;
+}
+
 void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b)
 {
     int64_t peak = 1, sum = 0, norm;
@@ -62,7 +79,18 @@ void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b
         sum += value * value;
     }
     norm = isqrt(sum * 65536);
-    norm_q8[row] = norm > 1 ? (int32_t)norm : 1;
+    norm = norm > 1 ? norm : 1;
+    norm_q8[row] = (int32_t)(row < EL_BASE_ROWS && row >= EL_BASE_ROWS - EL_BACKGROUND_ROWS ? norm * 8 / 7 : norm);
+    if (row >= EL_BASE_ROWS) {
+        near_q14[row] = nearness(row);
+    }
+}
+
+void el_base_nearness(void)
+{
+    for (int32_t row = 0; row < EL_BASE_ROWS; row++) {
+        near_q14[row] = nearness(row);
+    }
 }
 
 void el_cosines(void)
@@ -95,7 +123,7 @@ int32_t el_score(int32_t row)
     for (int32_t k = EL_BASE_ROWS; row >= EL_BASE_ROWS && k < el_device.rows; k++) {
         other = k != row && cosine[k] > other ? cosine[k] : other;
     }
-    return cosine[row] - ((5 * rival) >> 3) - (other >> 2);
+    return cosine[row] - ((3 * rival) >> 2) - (near_q14[row] >> 2) - (other >> 2);
 }
 
 int32_t el_best_word(int32_t *score_q14)

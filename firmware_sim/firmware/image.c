@@ -240,6 +240,7 @@ static void take_over(const uint8_t *image)
     for (int32_t row = 0; row < el_device.rows; row++, p += EL_HIDDEN) {
         el_image_row(image, row);
     }
+    el_base_nearness();
     for (int32_t n = 0; n < el_device.words; n++, p += WORD_BYTES) {
         el_word *word = &el_device.word[n];
         word->row = (int16_t)signed16(p);

@@ -157,7 +157,7 @@ def test_profile_adds_up_on_every_board(cli: Cli, board: str) -> None:
 
 
 def test_profile_of_a_larger_budget_has_a_longer_tape(cli: Cli) -> None:
-    sizes = ("232KiB", "256KiB", "1MiB")
+    sizes = ("236KiB", "256KiB", "1MiB")
     frames = [cli("profile", "--budget", size, "--json").lines[-1]["tape_frames"] for size in sizes]
     assert frames == sorted(set(frames))
     assert frames[-1] == 64
@@ -239,6 +239,7 @@ def data(tmp_path: Path) -> Path:
 def test_evaluate_base(cli: Cli, data: Path) -> None:
     (result,) = cli("evaluate", "base", "--data", str(data), "--json").lines
     assert (result["event"], result["protocol"], result["n"], result["speakers"]) == ("result", "base", 10, 10)
+    assert result["classes"] == 60
     assert 0 <= result["low95"] <= result["accuracy"] <= result["high95"] <= 1
     assert abs(result["accuracy"] - result["accuracy_float"]) <= 0.2
     shown = cli("evaluate", "base", "--data", str(data))

@@ -20,6 +20,7 @@ from edgelearn.engine.fixedpoint import join_master  # noqa: E402
 from edgelearn.errors import UsageError  # noqa: E402
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes  # noqa: E402
 from edgelearn.pretrain import augment  # noqa: E402
+from edgelearn.pretrain.background import ROWS, background  # noqa: E402
 from edgelearn.pretrain.calibration import _threshold  # noqa: E402
 from edgelearn.pretrain.corpus import (  # noqa: E402
     FRAMES,
@@ -167,6 +168,37 @@ def test_running_speech_has_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert pieces.sum() == 4
     assert (epoch.labels[pieces] == NO_CLASS).all()
     assert (epoch.labels[~pieces] >= 0).all()
+    heard, again, other = spoken.heard_pieces(0), spoken.heard_pieces(0), spoken.heard_pieces(1)
+    assert len(heard) == 4
+    for mine, same in zip(heard, again, strict=True):
+        np.testing.assert_array_equal(mine, same)
+        assert 20 < len(mine) <= FRAMES
+    assert any(mine.shape != theirs.shape or (mine != theirs).any() for mine, theirs in zip(heard, other, strict=True))
+
+
+def test_background_rows_are_where_running_speech_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    kinds = rng.normal(size=(16, 24))
+
+    class Heard:
+        def heard_pieces(self, version: int) -> list[np.ndarray]:
+            pieces = np.random.default_rng(version).integers(0, 16, 300)
+            return [np.full((3 + k % 5, 32), k, np.int8) for k in pieces]
+
+    class Hears:
+        hidden = 24
+
+        def embed(self, features: torch.Tensor, _lengths: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(kinds[features[:, 0, 0].numpy()]).float()
+
+    found = background(Hears(), Heard(), 1)
+    assert found.shape == (ROWS, 24)
+    np.testing.assert_array_equal(found, background(Hears(), Heard(), 1))
+    # k-means may join two kinds, but every row is among what was heard
+    apart = np.linalg.norm(found[:, None] - kinds[None], axis=2)
+    assert (apart.min(axis=1) < 1e-5).sum() >= 12
+    monkeypatch.setattr(Heard, "heard_pieces", lambda _self, _version: [])
+    assert background(Hears(), Heard(), 1).shape == (0, 24)
 
 
 def test_pieces_are_cut_from_anywhere() -> None:

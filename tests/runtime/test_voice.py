@@ -51,7 +51,7 @@ def test_every_byte_is_accounted_for(model: Model, budget: int) -> None:
     assert f"{arena.used_bytes:,}" in arena.report()
 
 
-@pytest.mark.parametrize("kib", [234, 240, 256, 512])
+@pytest.mark.parametrize("kib", [236, 240, 256, 512])
 def test_listening_and_learning_stay_within_the_budget(model: Model, takes: Takes, kib: int) -> None:
     device = VoiceDevice(model, kib * KIB)
     before = device.arena.used_bytes
@@ -123,7 +123,7 @@ def test_teaching_is_reproducible(model: Model, takes: Takes) -> None:
     digests = []
     for seed in (0, 0, 1):
         device = VoiceDevice(model)
-        list(device.teach("computer", takes[:3], replace(SHORT, seed=seed)))
+        list(device.teach("computer", takes[:5], replace(SHORT, seed=seed)))
         digests.append(digest(device))
     assert digests[0] == digests[1] != digests[2]
 

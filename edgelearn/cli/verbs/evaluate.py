@@ -98,12 +98,13 @@ def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo])
     device = appliance.device
     result = measure_base(device, appliance.model, clips, args.split, args.seed)
     low, high = result.interval
+    classes = device.classifier.rows - device.classifier.config.background_rows
     if args.json:
         emit(
             "result", protocol="base", metric="accuracy", accuracy=result.accuracy,
             accuracy_float=result.accuracy_float, value=result.accuracy, low95=low, high95=high, n=result.clips,
             speakers=result.speakers, split=args.split, sparsity=result.counts.sparsity,
-            classes=device.classifier.rows, peak_bytes=device.arena.high_water_bytes,
+            classes=classes, peak_bytes=device.arena.high_water_bytes,
         )  # fmt: skip
         return 0
     table(
