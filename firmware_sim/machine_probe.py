@@ -167,12 +167,15 @@ class Probe:
     def _watch_add_row_gradient(self, *args: Any) -> int:
         added = self._add_row_gradient(*args)
         rows, hidden = self._device.classifier.rows, self._device.network.config.hidden
-        self._join(Piece("sweep", count_sweep(1, 0, rows, added, 0, hidden)))
+        self._join(Piece("sweep", count_sweep(1, 0, rows, added, 0, hidden, 0)))
         return added
 
     def _watch_move_row(self, *args: Any) -> None:
         self._move_row(*args)
-        self._add(Piece("sweep", count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden)))
+        self._add(Piece("sweep", self._moved_row(self._device.classifier.config.base_rows)))
+
+    def _moved_row(self, near_rows: int) -> Counts:
+        return count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden, near_rows)
 
     def _watch_teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
         self._learns = True
@@ -185,8 +188,11 @@ class Probe:
 
     def _watch_load_rows(self, *args: Any) -> None:
         self._load_rows(*args)
-        row = count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden)
-        self.learned += [Piece("image", row, True)] * self._device.classifier.rows
+        rows, base = self._device.classifier.rows, self._device.classifier.config.base_rows
+        self.learned += [
+            Piece("image", self._moved_row(0), True)
+        ] * base  # as they never change, nor does their nearness
+        self.learned += [Piece("image", self._moved_row(base), True)] * (rows - base)
 
     def _after_a_pause(self, call: Callable[..., None]) -> Callable[..., None]:
         def paused(*args: Any) -> None:

@@ -50,21 +50,24 @@ def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
         out[j] = (np.int64(row[j]) << (SUM_BITS + 8)) // norm_q8 - ((np.int64(sums[j]) * LOGIT_SCALE * rate_q16) >> 16)
 
 
-def count_sweep(exemplars: int, base_rows: int, rows: int, added: int, moved: int, hidden: int) -> Counts:
+def count_sweep(
+    exemplars: int, base_rows: int, rows: int, added: int, moved: int, hidden: int, near_rows: int
+) -> Counts:
     """Count a sweep over so many exemplars and all base rows; `added`: gradients of rows added up, `moved`: rows.
 
     An utterance reads its unit embedding and the table of `rows` prototypes for as many cosines, each with a division
     and an exponential; what it adds to a row is read and written. A base row is made a unit vector first, a moved row
-    one again at last: three operations for each component. All products count as forward ones, and as dense ones too:
-    no delta is skipped in them. The embedding of exemplars is counted by the network.
+    one again at last: three operations for each component. For its nearness a moved row is compared with `near_rows`
+    others. All products count as forward ones, and as dense ones too: no delta is skipped in them. The embedding of
+    exemplars is counted by the network.
     """
     utterances = exemplars + base_rows
-    products = (utterances * rows + added) * hidden
+    products = (utterances * rows + added + moved * near_rows) * hidden
     return Counts(
         macs_forward=products,
         macs_dense_forward=products,
         macs_dense_training=products,
-        state_bytes=utterances * (rows + 2) * hidden + 8 * hidden * (added + moved),
+        state_bytes=utterances * (rows + 2) * hidden + (8 * (added + moved) + moved * near_rows) * hidden,
         activations=utterances * rows,
-        elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved),
+        elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved) + moved * near_rows,
     )

@@ -315,7 +315,7 @@ class Learner:
         moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
         for row in moved:
             classifier.move_row(row, sums[row - base], rate_q16)
-        report.counts += count_sweep(len(records), base, classifier.rows, added, len(moved), sums.shape[1])
+        report.counts += count_sweep(len(records), base, classifier.rows, added, len(moved), sums.shape[1], base)
 
     def _row_sums(self) -> NDArray[np.int32]:
         """Return where a sweep sums the gradients of the taught rows in use (int32 [rows, H], Q29)."""
@@ -371,7 +371,7 @@ class Learner:
         base, hidden = self._classifier.config.base_rows, self._classifier.config.hidden
         rows, added = max(self._classifier.rows, base + 1), len(records) + base
         for _ in range(still.sweeps if records else 0):
-            report.counts += count_sweep(len(records), base, rows, added, 1, hidden)
+            report.counts += count_sweep(len(records), base, rows, added, 1, hidden, base)
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:

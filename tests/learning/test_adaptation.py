@@ -130,13 +130,13 @@ def test_with_checkpoints_the_dense_gradient_is_what_is_idle() -> None:
 
 
 def test_the_work_of_a_sweep_is_counted() -> None:
-    """Exhaustively: 8 utterances and 2 base rows against 5 rows of 16, 7 gradients added up, 2 rows moved."""
-    counts = count_sweep(8, 2, 5, 7, 2, 16)
-    products = 10 * 5 * 16 + 7 * 16
+    """Exhaustively: 8 utterances and 2 base rows against 5 rows of 16, 7 gradients added up, 2 rows moved beside 3."""
+    counts = count_sweep(8, 2, 5, 7, 2, 16, 3)
+    products = 10 * 5 * 16 + 7 * 16 + 2 * 3 * 16
     assert counts.macs_forward == counts.macs_dense_forward == counts.macs_dense_training == products
     assert (counts.macs_backward, counts.macs_gradient, counts.frames) == (0, 0, 0)
-    assert counts.state_bytes == 10 * (5 * 16 + 2 * 16) + 8 * 16 * (7 + 2)
-    assert (counts.activations, counts.elementwise_ops) == (10 * 5, 2 * 10 * 5 + 3 * 16 * (2 + 2))
+    assert counts.state_bytes == 10 * (5 * 16 + 2 * 16) + 8 * 16 * (7 + 2) + 2 * 3 * 16
+    assert (counts.activations, counts.elementwise_ops) == (10 * 5, 2 * 10 * 5 + 3 * 16 * (2 + 2) + 2 * 3)
 
 
 def test_gradients_that_are_nothing_are_not_added(rng: np.random.Generator) -> None:
