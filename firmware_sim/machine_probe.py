@@ -189,9 +189,8 @@ class Probe:
     def _watch_load_rows(self, *args: Any) -> None:
         self._load_rows(*args)
         rows, base = self._device.classifier.rows, self._device.classifier.config.base_rows
-        self.learned += [
-            Piece("image", self._moved_row(0), True)
-        ] * base  # as they never change, nor does their nearness
+        # base rows never change, nor does their nearness
+        self.learned += [Piece("image", self._moved_row(0), True)] * base
         self.learned += [Piece("image", self._moved_row(base), True)] * (rows - base)
 
     def _after_a_pause(self, call: Callable[..., None]) -> Callable[..., None]:

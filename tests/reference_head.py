@@ -24,6 +24,12 @@ def quantise_prototype(vector: list[int]) -> tuple[list[int], int]:
     return row, max(1, math.isqrt(sum(v * v for v in row) << 16))
 
 
+def table(prototypes: np.ndarray) -> tuple[list[list[int]], list[int]]:
+    """Rows of prototypes and their norms (Q8)."""
+    rows = [quantise_prototype(values) for values in prototypes.tolist()]
+    return [row for row, _ in rows], [norm for _, norm in rows]
+
+
 def cosines(u: list[int], rows: list[list[int]], norms_q8: list[int]) -> list[int]:
     """Cosine (Q14) of u (Q14) to each row."""
     dots = [sum(a * b for a, b in zip(u, row, strict=True)) for row in rows]

@@ -69,6 +69,12 @@ def _two_best(cos_q14: Any, start: int, stop: int) -> Any:
 
 
 @kernel
+def taken_off(rival_q14: Any, near_q14: Any) -> Any:
+    """Return what base rows take off a score (Q14): by the best cosine of the others, and by the word's nearness."""
+    return ((3 * rival_q14) >> 2) + (near_q14 >> 2)
+
+
+@kernel
 def score_rows(cos_q14: Any, near_q14: Any, base_rows: int, used_rows: int, rows: Any, out: Any) -> Any:
     """Write the scores (Q14) of the vocabulary `rows` (int64) to `out`, return the position of the best, or -1.
 
@@ -79,7 +85,7 @@ def score_rows(cos_q14: Any, near_q14: Any, base_rows: int, used_rows: int, rows
     best = -1
     for n in range(rows.shape[0]):
         rival = second if rows[n] == owner else first
-        score = np.int32(cos_q14[rows[n]] - ((3 * rival) >> 2) - (near_q14[rows[n]] >> 2))
+        score = np.int32(cos_q14[rows[n]] - taken_off(rival, near_q14[rows[n]]))
         if rows[n] >= base_rows:
             other = next_taught if rows[n] == taught_owner else taught
             score = np.int32(score - (np.int32(max(other, np.int32(0))) >> 2))
@@ -135,10 +141,8 @@ class Classifier:
 
     def against(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what the base rows take off the scores (Q14) of the taught words at `rows`."""
-        near = self._near_q14[rows].astype(np.int64)
-        best = int(self.cosines(unit)[: self.config.base_rows].max())
-        taken: NDArray[np.int64] = ((3 * best) >> 2) + (near >> 2)
-        return taken
+        best = self.cosines(unit)[: self.config.base_rows].max()
+        return np.array([taken_off(best, near) for near in self._near_q14[rows]], np.int64)
 
     def scores(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
         """Return the scores (Q14) of the words at `rows` and the position of the best of them."""
@@ -150,9 +154,7 @@ class Classifier:
     def decide(self, unit: NDArray[np.int16], thresholds_q14: Sequence[int]) -> int:
         """Return the row of the nearest class; a taught row only counts if its score reaches its threshold.
 
-        Background rows are no class.
-
-        thresholds_q14: of the taught rows, in their order.
+        thresholds_q14: of the taught rows, in their order.  Background rows are no class.
         """
         cosines = self.cosines(unit)
         base = self.config.base_rows
@@ -160,10 +162,9 @@ class Classifier:
         if self.rows == base:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
-        others = int(np.delete(cosines[base:], taught - base).max(initial=0))
-        score = int(cosines[taught]) - ((3 * int(cosines[:base].max())) >> 2) - (others >> 2)
-        score -= int(self._near_q14[taught]) >> 2
-        heard = cosines[taught] > cosines[nearest_base] and score >= thresholds_q14[taught - base]
+        score = np.empty(1, np.int32)
+        score_rows(cosines, self._near_q14, base, self.rows, np.array([taught]), score)
+        heard = cosines[taught] > cosines[nearest_base] and score[0] >= thresholds_q14[taught - base]
         return taught if heard else nearest_base
 
     def check_room(self) -> None:

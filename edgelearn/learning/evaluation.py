@@ -351,7 +351,7 @@ def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.
         dequantise_layer(model.params, k, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13)
         for k, layer in enumerate(model.network.layers)
     ]
-    classes = model.prototypes[: len(model.labels) - model.background_rows].astype(np.float64)
+    classes = model.prototypes[: model.base_classes].astype(np.float64)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
     right = 0
     for frames, row in zip(utterances, rows, strict=True):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from edgelearn.pretrain.corpus import Corpus
-from edgelearn.pretrain.model import BaseModel
+from edgelearn.pretrain.model import BaseModel, batch_of
 
 ROWS = 16
 VERSIONS = 3
@@ -30,10 +30,6 @@ def background(network: BaseModel, corpus: Corpus, seed: int) -> NDArray[np.floa
 
 
 def _embed(network: BaseModel, utterances: list[NDArray[np.int8]]) -> NDArray[np.float64]:
-    lengths = torch.tensor([len(frames) for frames in utterances])
-    features = torch.zeros(len(utterances), int(lengths.max()), utterances[0].shape[1], dtype=torch.int8)
-    for n, frames in enumerate(utterances):
-        features[n, : len(frames)] = torch.from_numpy(frames)
     with torch.no_grad():
-        units: NDArray[np.float64] = network.embed(features, lengths).double().numpy()
+        units: NDArray[np.float64] = network.embed(*batch_of(utterances)).double().numpy()
     return units

@@ -7,10 +7,12 @@ thresholds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgelearn.pretrain.recurrence import encode, spread, step_back, step_cell
@@ -103,6 +105,15 @@ def movement(h: Tensor, lengths: Tensor) -> Tensor:
     """Return the mean step |h_t - h_(t-1)| of a unit: what moves less is transmitted less often."""
     valid = valid_frames(h, lengths)
     return ((h[1:] - h[:-1]).abs() * valid[1:]).sum() / (valid.sum() * h.shape[2])
+
+
+def batch_of(utterances: Sequence[NDArray[np.int8]]) -> tuple[Tensor, Tensor]:
+    """Return utterances (int8 Q6, [T, bands] each) as features [B, longest, bands], 0 behind the ends, and lengths."""
+    lengths = torch.tensor([len(frames) for frames in utterances])
+    features = torch.zeros(len(utterances), int(lengths.max()), utterances[0].shape[1], dtype=torch.int8)
+    for n, frames in enumerate(utterances):
+        features[n, : len(frames)] = torch.from_numpy(frames)
+    return features, lengths
 
 
 class BaseModel(torch.nn.Module):

@@ -21,7 +21,7 @@ from edgelearn.pretrain.background import background
 from edgelearn.pretrain.calibration import calibrate
 from edgelearn.pretrain.corpus import FeatureMaker, joinable_pairs, trained_clips
 from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
-from edgelearn.pretrain.model import BaseModel
+from edgelearn.pretrain.model import BaseModel, batch_of
 from edgelearn.pretrain.train import Recipe, Trained, arrays, corpus_of, train
 from edgelearn.runtime.model import BACKGROUND, Model, save_model
 from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
@@ -103,20 +103,13 @@ def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, 
         metrics[f"{split}_fixed"] = 100 * float(correct.mean())
         metrics[f"{split}_sparsity"] = 100 * counts.sparsity
         for name, network in (("float_twin", trained.delta), ("float_dense", trained.dense)):
-            metrics[f"{split}_{name}"] = 100 * _float_accuracy(
-                network, utterances, rows, len(model.labels) - model.background_rows
-            )
+            metrics[f"{split}_{name}"] = 100 * _float_accuracy(network, utterances, rows, model.base_classes)
     return {name: round(value, 2) for name, value in metrics.items()}
 
 
 def _float_accuracy(network: BaseModel, utterances: list[Any], rows: Any, words: int) -> float:
-    longest = max(map(len, utterances))
-    features = torch.zeros(len(utterances), longest, utterances[0].shape[1], dtype=torch.int8)
-    for n, frames in enumerate(utterances):
-        features[n, : len(frames)] = torch.from_numpy(frames)
-    lengths = torch.tensor([len(frames) for frames in utterances])
     quantised, network.quantised = network.quantised, False
     with torch.no_grad():
-        scores = network.scores(network.embed(features, lengths))[:, :words]
+        scores = network.scores(network.embed(*batch_of(utterances)))[:, :words]
     network.quantised = quantised
     return float((scores.argmax(1).numpy() == rows).mean())

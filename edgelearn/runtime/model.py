@@ -66,6 +66,11 @@ class Model:
         """How many of the base rows, the last ones, are no class and only count against words."""
         return sum(label.startswith(BACKGROUND) for label in self.labels)
 
+    @property
+    def base_classes(self) -> int:
+        """How many of the base rows, the first ones, are classes."""
+        return len(self.labels) - self.background_rows
+
     def word(self, name: str) -> Word:
         """Return the word called `name`; raises UsageError with what there is."""
         for word in self.words:
@@ -145,8 +150,7 @@ class Model:
             or self.rehearsal.ndim != 1
         ):
             raise ModelFileError(f"{path}: its prototypes or its exemplars are not those of its network", START_ANEW)
-        classes = len(self.labels) - self.background_rows
-        if any(label.startswith(BACKGROUND) for label in self.labels[:classes]):
+        if any(label.startswith(BACKGROUND) for label in self.labels[: self.base_classes]):
             raise ModelFileError(f"{path}: its classes and its background are mixed up", START_ANEW)
         rows = len(self.prototypes)
         if len(self.labels) > rows or any(not 0 <= word.row < rows for word in self.words):

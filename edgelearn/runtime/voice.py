@@ -19,7 +19,6 @@ from edgelearn.engine.network import Network, warm_up
 from edgelearn.errors import ModelFileError, TakeRejected, UsageError
 from edgelearn.learning.adaptation import descend
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
-from edgelearn.learning.head import nearness
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.last_utterances import LAST_BYTES, LastUtterances
@@ -136,7 +135,6 @@ class VoiceDevice:
         memory.decode(memory.exemplars()[0], frames)
         unit, _ = self.learner.embed(frames)
         self.classifier.scores(unit, np.zeros(1, np.int64))
-        nearness(np.ones((2, len(unit)), np.int8), np.ones(2, np.int32), 1, 1)
         self.classifier.head_step(np.ones(self.network.config.hidden, np.int32), 0)
         sums = np.zeros((1, self.network.config.hidden), np.int32)
         self.classifier.add_row_gradient(unit, 0, 0, 0, sums)

@@ -55,11 +55,14 @@ static int32_t nearness(int32_t row)
     for (int32_t k = 0; k < EL_BASE_ROWS; k++) {
         int32_t dot = 0;
         int64_t cosine_q14;
-        for (int j = 0; k != row && j < EL_HIDDEN; j++) {
+        if (k == row) {
+            continue;
+        }
+        for (int j = 0; j < EL_HIDDEN; j++) {
             dot += prototype(row)[j] * prototype(k)[j];
         }
         cosine_q14 = el_floor_div(dot * (INT64_C(1) << 30), (int64_t)norm_q8[row] * norm_q8[k]);
-        best = k != row && cosine_q14 > best ? cosine_q14 : best;
+        best = cosine_q14 > best ? cosine_q14 : best;
     }
     return (int32_t)best;
 }

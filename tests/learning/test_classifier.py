@@ -104,7 +104,7 @@ def test_a_taught_word_must_be_nearest_and_reach_the_threshold(
     assert classifier.decide(probe, []) == int(np.argmax(classifier.cosines(probe)))
     classifier.add_row(probe)
     near = int(classifier.against(probe, np.array([3]))[0]) - ((3 * int(classifier.cosines(probe)[:3].max())) >> 2)
-    monkeypatch.setattr(classifier, "cosines", lambda _: np.array([0, base, 0, taught]))
+    monkeypatch.setattr(classifier, "cosines", lambda _: np.array([0, base, 0, taught], np.int32))
     assert classifier.decide(probe, [threshold - near]) == row
 
 
@@ -115,8 +115,7 @@ def test_scores_are_those_of_the_kernels(rng: np.random.Generator) -> None:
     cosines = classifier.cosines(probe)
     scores, best = classifier.scores(probe, np.array([row]))
     assert best == 0
-    table = [reference_head.quantise_prototype(values) for values in classifier.prototypes().tolist()]
-    near = reference_head.nearness(*(list(part) for part in zip(*table, strict=True)), 3, row)
+    near = reference_head.nearness(*reference_head.table(classifier.prototypes()), 3, row)
     assert scores[0] == cosines[row] - ((3 * int(cosines[:3].max())) >> 2) - (near >> 2)
     assert scores[0] == cosines[row] - classifier.against(probe, np.array([row]))[0]
 
@@ -155,8 +154,7 @@ def test_nearness_is_the_best_cosine_to_another_base_row(rng: np.random.Generato
 
 def test_base_rows_know_their_nearness_once_they_are_loaded(rng: np.random.Generator) -> None:
     classifier = filled(rng)
-    table = [reference_head.quantise_prototype(values) for values in classifier.prototypes().tolist()]
-    rows, norms = (list(part) for part in zip(*table, strict=True))
+    rows, norms = reference_head.table(classifier.prototypes())
     probe = units(rng, classifier, 1)[0]
     cosines = classifier.cosines(probe).tolist()
     scores, _ = classifier.scores(probe, np.arange(3))

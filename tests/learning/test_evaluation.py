@@ -213,7 +213,7 @@ def test_the_float_twin_agrees_on_what_is_easy(device: Any) -> None:
     utterances = [device.toy.memory.decode(r, np.zeros((LONGEST, 12), np.int8)).copy() for r in records]
     model: Any = SimpleNamespace(
         params=device.network.params(), network=device.network.config, labels=("a:a", "a:b", "a:c"),
-        prototypes=device.classifier.prototypes(), background_rows=0,
+        prototypes=device.classifier.prototypes(), base_classes=3,
     )  # fmt: skip
     rows = np.array([r.row for r in records])
     assert float_accuracy(model, utterances, rows) == 1.0

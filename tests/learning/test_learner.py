@@ -250,9 +250,7 @@ def test_takes_must_be_alike() -> None:
 
 def scores_of(toy: Toy, row: int) -> tuple[list[int], list[int]]:
     """Scores for the word at `row` of its own exemplars, and of all others."""
-    table = [reference_head.quantise_prototype(values) for values in toy.classifier.prototypes().tolist()]
-    rows, norms = (list(part) for part in zip(*table, strict=True))
-    near = reference_head.nearness(rows, norms, 3, row)
+    near = reference_head.nearness(*reference_head.table(toy.classifier.prototypes()), 3, row)
     own, others = [], []
     for record in toy.memory.exemplars():
         unit, _ = toy.learner.embed(toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)))

@@ -33,7 +33,7 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 )
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
-from edgelearn.pretrain.run import pretrain  # noqa: E402
+from edgelearn.pretrain.run import export, pretrain  # noqa: E402
 from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, epochs, in_other_voices  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
@@ -199,6 +199,17 @@ def test_background_rows_are_where_running_speech_lies(monkeypatch: pytest.Monke
     assert (apart.min(axis=1) < 1e-5).sum() >= 12
     monkeypatch.setattr(Heard, "heard_pieces", lambda _self, _version: [])
     assert background(Hears(), Heard(), 1).shape == (0, 24)
+
+
+def test_background_rows_follow_the_classes_in_a_model(data: Path) -> None:
+    spoken = trained_clips(read_manifest(data))
+    labels = sorted({f"{c.dataset}:{c.word}" for c in spoken})
+    behind = np.random.default_rng(4).normal(size=(2, TOY.hidden))
+    network = BaseModel(TOY.frontend.bands, TOY.hidden, len(labels), TOY.weight_shift)
+    model = export(network, TOY, labels, spoken, behind)
+    assert model.labels == (*labels, "_background_:00", "_background_:01")
+    assert (model.base_classes, model.background_rows) == (len(labels), 2)
+    np.testing.assert_array_equal(model.prototypes[-2:], unit_rows(behind))
 
 
 def test_pieces_are_cut_from_anywhere() -> None:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "frontend_digest": model.frontend.digest,
         "words": [word.name for word in model.words],
         "taught_words": sum(word.taught for word in model.words),
-        "base_classes": len(model.labels) - model.background_rows,
+        "base_classes": model.base_classes,
         "rehearsal_bytes": len(model.rehearsal),
         "open_set_threshold": round(model.open_set_q14 / 16384, 4),
         "history": list(model.history),
