@@ -1,20 +1,26 @@
 """Gradient steps on the prototypes of the taught words, the output layer of the network, from embeddings alone.
 
 The mean of its takes says where a word lies, not what tells it from the others. A sweep is one step of gradient descent
-on the cross-entropy of softmax(16 cos) over every exemplar of the rehearsal memory and every prototype of the base
-classes, with the taught words and the base classes weighing one half each; the rows of base classes are not moved. No
-weight of the network changes, so that exemplars are embedded once for all sweeps of a lesson.
+on the cross-entropy of softmax(16 cos) over exemplars and every prototype of the base classes, weighted by class; the
+rows of base classes are not moved. No weight of the network changes, so that exemplars are embedded once for all sweeps
+of a lesson.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.jit import kernel
 from edgelearn.learning.head import LOGIT_SCALE, exponentials
+
+if TYPE_CHECKING:
+    from edgelearn.learning.classifier import Classifier
 
 WEIGHT_ONE = 1 << 15
 SUM_BITS = 29  # of `add_row_gradient`
@@ -71,3 +77,24 @@ def count_sweep(
         activations=utterances * rows,
         elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved) + moved * near_rows,
     )
+
+
+def sweep(
+    classifier: Classifier, exemplars: Iterable[tuple[NDArray[np.int16], int]], weights_q15: Sequence[int],
+    moved: Sequence[int], rate_q16: int, sums: NDArray[np.int32],
+) -> Counts:  # fmt: skip
+    """Take one gradient step on the taught rows `moved` and return what it cost, without embedding the exemplars.
+
+    exemplars: unit embeddings (int16 Q14 [H]) and their rows; weights_q15: of an utterance, by its row, together at
+    most 1 over all exemplars and base rows; sums: int32 [taught rows in use, H], scratch.
+    """
+    base = classifier.config.base_rows
+    prototypes = classifier.prototypes()[:base].astype(np.int32)
+    sums[:] = 0
+    utterances = added = 0
+    for unit, row in chain(exemplars, ((classifier.embed(p << 12), row) for row, p in enumerate(prototypes))):
+        added += classifier.add_row_gradient(unit, row, base, weights_q15[row], sums)
+        utterances += 1
+    for row in moved:
+        classifier.move_row(row, sums[row - base], rate_q16)
+    return count_sweep(utterances - base, base, classifier.rows, added, len(moved), sums.shape[1], base)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import LearningRejected, TakeRejected, UsageError
-from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep
+from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
 
@@ -294,28 +294,23 @@ class Learner:
         base = classifier.config.base_rows
         kept = Counter(record.row for record in records)
         taught = sum(record.row >= base for record in records)
-        weights = {
-            True: (WEIGHT_ONE // 2) // max(1, taught),
-            False: (WEIGHT_ONE // 2) // (len(records) - taught + base),
-        }
-        sums = self._row_sums()
-        sums[:] = 0
-        added = 0
-        for n, record in enumerate(records):
+        half = WEIGHT_ONE // 2
+        weights = [half // (len(records) - taught + base)] * base
+        weights += [half // max(1, taught)] * (classifier.rows - base)
+        # a word whose takes gave way to others knows more in its mean than the memory does
+        moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
+        swept = sweep(classifier, self._all_units(units, report), weights, moved, rate_q16, self._row_sums())
+        report.counts += swept
+
+    def _all_units(self, units: NDArray[np.int16], report: TeachReport) -> Iterator[tuple[NDArray[np.int16], int]]:
+        """Yield unit embeddings (int16 Q14 [H]) and rows of all exemplars: `units` of the first, the others anew."""
+        for n, record in enumerate(self._memory.exemplars()):
             if n < len(units):
-                unit = units[n]
+                yield units[n], record.row
             else:
                 unit, counts = self.embed(self._memory.decode(record, self._frames))
                 report.counts += counts
-            added += classifier.add_row_gradient(unit, record.row, base, weights[record.row >= base], sums)
-        for row, prototype in enumerate(classifier.prototypes()[:base]):
-            unit = classifier.embed(prototype.astype(np.int32) << 12)
-            added += classifier.add_row_gradient(unit, row, base, weights[False], sums)
-        # a word whose takes gave way to others knows more in its mean than the memory does
-        moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
-        for row in moved:
-            classifier.move_row(row, sums[row - base], rate_q16)
-        report.counts += count_sweep(len(records), base, classifier.rows, added, len(moved), sums.shape[1], base)
+                yield unit, record.row
 
     def _row_sums(self) -> NDArray[np.int32]:
         """Return where a sweep sums the gradients of the taught rows in use (int32 [rows, H], Q29)."""

@@ -2,7 +2,8 @@
 
 The experiment of Chen et al., AAAI 2024 (arXiv 2312.09391), on the device: each new word gets a row from all its
 training clips, then every clip is a gradient step of its own, with a rehearsal exemplar of an older word after it.
-What is rehearsed is what a memory of so many bytes holds.
+What is rehearsed is what a memory of so many bytes holds. Sweeps over the clips and the memory come last: gradient
+steps on the rows of all words that were added.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import UsageError
+from edgelearn.learning.adaptation import WEIGHT_ONE, sweep
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
 from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
 
 BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
-LEARNERS = ("sparse_bptt", "prototype")
+LEARNERS = ("sparse_bptt", "sweeps", "prototype")
+SWEEPS, ROW_RATE_Q16 = 60, 19661
+"""More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
 LONGEST_RECORD = 255
 LEAST_RECORD_BYTES = 256  # of an exemplar; most are two to four times as long
 
@@ -103,7 +107,8 @@ class Incremental:
     def run(self, base: Model, learner: str) -> Iterator[dict[str, Any]]:
         """Learn the course on a model of its base words: yields the result of each step, the base's first.
 
-        learner: sparse_bptt, or prototype for no gradient steps.  Raises UsageError for a model of other words.
+        learner: one of LEARNERS; sweeps are gradient steps on rows only, prototype is none at all.  Raises UsageError
+        for a model of other words.
         """
         _check_words(base, self.course.base)
         device = self._device(base)
@@ -114,10 +119,10 @@ class Incremental:
         for word in self.course.base:
             self._remember(device, rows[word], self._utterances(base, self._train[word]), rng)
         for step, words in enumerate(self._so_far()):
-            counts, updates = Counts(), 0
+            counts, swept, updates = Counts(), Counts(), 0
             if step:
                 takes = {word: self._utterances(base, self._train[word]) for word in self.course.steps[step - 1]}
-                counts, updates = self._learn(device, takes, rows, learner, rng)
+                counts, swept, updates = self._learn(device, takes, rows, learner, rng)
             units, heard = embed_all(device, tests)
             right = self._right(device, units, rows, words)
             known = [speaker for speaker, clip in zip(speakers, self._tests, strict=True) if key_of(clip) in words]
@@ -131,7 +136,7 @@ class Incremental:
                 "rehearsal_used_bytes": device.memory.used_bytes,
                 "updates": updates,
                 "sparsity": counts.sparsity,
-                **_work(device, counts, updates),
+                **_work(device, counts, swept, updates),
                 "macs_inference": heard.macs_forward,
                 "macs_inference_dense": heard.macs_dense_forward,
                 "memory_accesses_inference": heard.weight_bytes_read,
@@ -142,13 +147,13 @@ class Incremental:
     def _learn(
         self, device: VoiceDevice, takes: dict[str, list[Frames]], rows: dict[str, int], learner: str,
         rng: np.random.Generator,
-    ) -> tuple[Counts, int]:  # fmt: skip
-        """Learn the words of a step and add their rows; returns what the gradient steps cost, and their number."""
-        fresh = []
+    ) -> tuple[Counts, Counts, int]:  # fmt: skip
+        """Learn the words of a step and add their rows; returns what network and sweeps cost, and gradient steps."""
+        fresh: list[tuple[int, Frames]] = []
         for word, utterances in takes.items():
             rows[word] = device.classifier.add_row(_mean_unit(device, utterances))
             fresh += [(rows[word], frames) for frames in utterances]
-        report, updates = TeachReport(), 0
+        report, swept, updates = TeachReport(), Counts(), 0
         scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
         if learner == "sparse_bptt":
             old: list[int] = []
@@ -164,9 +169,33 @@ class Incremental:
                     updates += self._step(device, frames, record.row, rng, report)
             for word, utterances in takes.items():
                 device.classifier.set_row(rows[word], _mean_unit(device, utterances))
+        if learner != "prototype":
+            swept = self._sweep(device, fresh, report)
         for word, utterances in takes.items():
             self._remember(device, rows[word], utterances, rng)
-        return report.counts, updates
+        return report.counts, swept, updates
+
+    def _sweep(self, device: VoiceDevice, fresh: list[tuple[int, Frames]], report: TeachReport) -> Counts:
+        """Move the rows of all words added so far, by the clips of a step and the exemplars; every row weighs the same.
+
+        fresh: the clips, with their rows.  Returns what it cost, but for the network, whose counts go to the report.
+        """
+        classifier, learner = device.classifier, device.learner
+        base, kept = classifier.config.base_rows, device.memory.exemplars()
+        scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
+        heard = [learner.embed(frames) for _, frames in fresh]
+        heard += [learner.embed(device.memory.decode(record, scratch)) for record in kept]
+        report.counts += sum((counts for _, counts in heard), Counts())
+        where = [row for row, _ in fresh] + [record.row for record in kept]
+        count = Counter([*where, *range(base)])
+        weights = [WEIGHT_ONE // classifier.rows // max(1, count[row]) for row in range(classifier.rows)]
+        moved = range(base, classifier.rows)
+        sums = np.empty((len(moved), classifier.config.hidden), np.int32)
+        swept = Counts()
+        for _ in range(SWEEPS):
+            exemplars = ((unit, row) for (unit, _), row in zip(heard, where, strict=True))
+            swept += sweep(classifier, exemplars, weights, moved, ROW_RATE_Q16, sums)
+        return swept
 
     def _step(
         self, device: VoiceDevice, frames: Frames, row: int, rng: np.random.Generator, report: TeachReport
@@ -225,8 +254,11 @@ def _interval(right: NDArray[np.bool_], speakers: Sequence[str], seed: int) -> t
     return bootstrap_interval(means, seed, [len(mine) for mine in by_speaker.values()])
 
 
-def _work(device: VoiceDevice, counts: Counts, updates: int) -> dict[str, int]:
-    """Return multiply-accumulates, and bytes of weights read and written, as they were and with every column active."""
+def _work(device: VoiceDevice, counts: Counts, swept: Counts, updates: int) -> dict[str, int]:
+    """Return multiply-accumulates, and bytes of weights read and written, as they were and with every column active.
+
+    counts: of the network; swept: of the sweeps, which skip nothing.
+    """
     layers = device.network.config.layers
     weights = sum(4 * layer.hidden * (layer.inputs + layer.hidden) for layer in layers)
     biases = sum(16 * layer.hidden for layer in layers)
@@ -236,9 +268,12 @@ def _work(device: VoiceDevice, counts: Counts, updates: int) -> dict[str, int]:
     frames = (counts.macs_dense_training - counts.macs_dense_forward + first) // (passed_back + weights)
     backward = frames * passed_back - first
     return {
-        "macs": counts.macs_forward + counts.macs_backward + counts.macs_gradient,
-        "macs_dense": counts.macs_dense_training,
-        "memory_accesses": counts.weight_bytes_read + counts.weight_bytes_written,
+        "macs": counts.macs_forward + counts.macs_backward + counts.macs_gradient + swept.macs_forward,
+        "macs_dense": counts.macs_dense_training + swept.macs_forward,
+        "memory_accesses": counts.weight_bytes_read + counts.weight_bytes_written + swept.state_bytes,
         # forward and backward read a weight once a frame, an update reads and writes both planes of all of them
-        "memory_accesses_dense": counts.macs_dense_forward + backward + updates * 2 * (2 * weights + biases),
+        "memory_accesses_dense": counts.macs_dense_forward
+        + backward
+        + updates * 2 * (2 * weights + biases)
+        + swept.state_bytes,
     }

@@ -49,6 +49,13 @@ def test_learning_the_course(model: Model, clips: list[ClipInfo]) -> None:
     frozen = list(protocol.run(base, "prototype"))
     assert frozen[0] == steps[0]
     assert {step["updates"] for step in frozen} == {0}
+    rows_only = list(protocol.run(base, "sweeps"))
+    assert rows_only[0] == steps[0]
+    for step, frozen_step in zip(rows_only[1:], frozen[1:], strict=True):
+        assert (step["updates"], frozen_step["macs"]) == (0, 0)
+        # SWEEPS times as many products as there are utterances, rows and components, at least
+        assert step["macs"] > 60 * (3 * TRAIN + 20) * step["classes"] * 128
+    assert [step["accuracy"] for step in rows_only[1:]] != [step["accuracy"] for step in frozen[1:]]
     together = protocol.joint(trained(model, clips, course.words))
     assert len(together) == 6
     assert together[0] == pytest.approx(frozen[0]["accuracy"])
