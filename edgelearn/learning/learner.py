@@ -21,6 +21,7 @@ from edgelearn.errors import LearningRejected, TakeRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, VOICES_Q8, altered, in_voice
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -91,13 +92,6 @@ def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, in
     return min(mult, 32767), shift
 
 
-def altered(frames: NDArray[np.int8]) -> tuple[NDArray[np.int8], ...]:
-    """Return an utterance (int8 Q6, [T, bands]) late by two frames, quieter, and with its softest third covered."""
-    quieter = np.maximum(frames.astype(np.int16) - 8, -128).astype(np.int8)
-    floor = np.sort(frames, axis=None)[frames.size // 3]
-    return frames[2:] if len(frames) > 2 else frames, quieter, np.maximum(frames, floor)
-
-
 class Learner:
     """Owns nothing but working buffers in the arena: network, table and memory are the listening device's own.
 
@@ -130,7 +124,7 @@ class Learner:
             )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
-        # the newest word: sum of its takes' embeddings at enrolment, and of those takes that the memory kept
+        # the newest word: sum of its takes' embeddings at enrolment, TAKE_WEIGHT for each, and of those that were kept
         self._enrolled: NDArray[np.int32] = arena.alloc(f"{name}.enrolled", network.config.hidden, np.int32)
         self._kept: NDArray[np.int32] = arena.alloc(f"{name}.kept", network.config.hidden, np.int32)
         self._takes = 0
@@ -179,11 +173,16 @@ class Learner:
         return right, total
 
     def enrol(self, takes: list[NDArray[np.int8]]) -> int:
-        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
+        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row.
+
+        The first take is heard in other voices too: with no other, they stand for takes to come.
+        """
         self._classifier.check_room()
         self._enrolled[:] = 0
-        for take in takes:
-            self._enrolled += self.embed(take)[0]
+        for number, take in enumerate(takes):
+            self._enrolled += (OWN_VOICE_WEIGHT if number == 0 else TAKE_WEIGHT) * self.embed(take)[0].astype(np.int32)
+        for voice in VOICES_Q8 if takes else ():
+            self._enrolled += self.embed(in_voice(takes[0], *voice))[0]
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
@@ -193,9 +192,9 @@ class Learner:
     def enrol_more(self, row: int, takes: list[NDArray[np.int8]], weight: int) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
         known = self._classifier.embed(self._classifier.prototypes()[row].astype(np.int32) << 12)
-        self._enrolled[:] = weight * known.astype(np.int32)
+        self._enrolled[:] = TAKE_WEIGHT * weight * known.astype(np.int32)
         for take in takes:
-            self._enrolled += self.embed(take)[0]
+            self._enrolled += TAKE_WEIGHT * self.embed(take)[0].astype(np.int32)
         self._takes = weight + len(takes)
         self._classifier.set_row(row, self._enrolled)
         for take in takes:
@@ -404,4 +403,5 @@ class Learner:
         """Let the row follow the weights: the mean of all its takes, moved as those moved that the memory still has."""
         units = self.exemplar_units(row, report)
         moved = sum((unit.astype(np.int64) for unit in units), -self._kept.astype(np.int64))
-        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + self._takes * moved)
+        takes = TAKE_WEIGHT * self._takes
+        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + takes * moved)

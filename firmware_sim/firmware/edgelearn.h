@@ -102,10 +102,11 @@ typedef struct {
 
 extern const el_lesson_config el_lesson_default;
 
-/* An utterance on its way through the network: frames t .. count - 1 are left. */
+/* An utterance on its way through the network: frames t .. count - 1 are left. It has `spoken` frames in its own voice,
+ * voice 0. */
 typedef struct {
     const int8_t *frames;
-    int32_t t, count, taped_from;
+    int32_t t, count, taped_from, spoken, voice;
 } el_run;
 
 /* A gradient step: its result, and where it stands. */
@@ -285,7 +286,8 @@ void el_embed(const int8_t *frames, int32_t count);
 int el_slice(void);
 int32_t el_enrol_begin(void);                        /* the row of a new word, or -1: no room */
 void el_enrol_more(int32_t row, int32_t weight);     /* takes join a row that stands for `weight` takes already */
-/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, then the record. */
+/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, of a word's first take in
+ * other voices too, then the record. */
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count);
 void el_enrol_end(int32_t row);
 /* The row that was enrolled last. image: the model in flash before it was enrolled, which what is not kept comes from; kept

@@ -223,7 +223,7 @@ static void follow(void)
     for (int j = 0; j < EL_HIDDEN; j++) {
         moved[j] -= el_memory.learning_kept[j];
     }
-    el_set_row(lesson->row, el_memory.learning_enrolled, lesson->takes, moved, el_device.takes);
+    el_set_row(lesson->row, el_memory.learning_enrolled, lesson->takes, moved, EL_TAKE_WEIGHT * el_device.takes);
     el_device.changes++;
 }
 

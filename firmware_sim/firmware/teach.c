@@ -14,7 +14,7 @@ void el_enrol_more(int32_t row, int32_t weight)
 {
     el_unit_row(row);
     for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_enrolled[j] = weight * el_memory.classifier_embedding[j];
+        el_memory.learning_enrolled[j] = EL_TAKE_WEIGHT * weight * el_memory.classifier_embedding[j];
     }
     el_device.takes = weight;
 }
@@ -28,18 +28,23 @@ void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
 
 static int take_slice(void)
 {
-    const int8_t *frames = el_device.run.frames;
-    int32_t count = el_device.run.count < EL_RING_FRAMES ? el_device.run.count : EL_RING_FRAMES;
+    const el_run *run = &el_device.run;
+    int32_t count = run->spoken < EL_RING_FRAMES ? run->spoken : EL_RING_FRAMES;
+    int32_t first = el_device.takes == 0, weight = !first ? EL_TAKE_WEIGHT : run->voice ? 1 : EL_OWN_VOICE_WEIGHT;
     if (el_run_frame()) {
         return 1;
     }
     el_unit_embedding(el_memory.learning_pool);
     for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_enrolled[j] += el_memory.classifier_embedding[j];
+        el_memory.learning_enrolled[j] += weight * el_memory.classifier_embedding[j];
+    }
+    if (first && run->voice + 1 < EL_VOICES) {
+        el_run_again(run->voice + 1);
+        return 1;
     }
     el_device.takes++;
     el_device.lesson.status =
-        el_records_add(&el_rehearsal, el_device.lesson.row, frames, 0, count, count > 0 ? count : 1);
+        el_records_add(&el_rehearsal, el_device.lesson.row, run->frames, 0, count, count > 0 ? count : 1);
     return 0;
 }
 

@@ -10,10 +10,10 @@ import pytest
 
 from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, count_sweep, descend
 from edgelearn.learning.head import EXP2_Q15
-from edgelearn.learning.learner import LearnerConfig, TeachReport, altered
+from edgelearn.learning.learner import LearnerConfig, TeachReport
 from tests.learning.toy import Toy, make_toy, takes_of
 
-GOLDEN_CRC = 1581928403
+GOLDEN_CRC = 2212797091
 """Of the prototypes of two words that sound alike, after twenty sweeps."""
 
 
@@ -153,13 +153,3 @@ def test_without_exemplars_of_a_word_nothing_is_divided_by_zero() -> None:
     before = toy.classifier.prototypes()
     sweep(toy, LearnerConfig().row_rate_q16, 0)
     np.testing.assert_array_equal(toy.classifier.prototypes(), before)
-
-
-def test_altered_takes_are_late_quiet_and_covered() -> None:
-    frames = np.arange(-120, 120, 10, dtype=np.int8).reshape(6, 4)
-    late, quiet, covered = altered(frames)
-    np.testing.assert_array_equal(late, frames[2:])
-    np.testing.assert_array_equal(quiet, np.maximum(frames.astype(int) - 8, -128))
-    assert quiet.min() == -128
-    np.testing.assert_array_equal(covered, np.maximum(frames, -40))
-    assert altered(frames[:2])[0].shape == (2, 4)

@@ -1,0 +1,66 @@
+"""What a take might have sounded like, against slow and obvious Python integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgelearn.learning.variants import TAKE_WEIGHT, VOICES_Q8, altered, in_voice
+from tests.learning.toy import make_toy, takes_of
+
+
+def slowly_in_voice(frames: list[list[int]], tempo_q8: int, formant_q8: int) -> list[list[int]]:
+    """The same one value at a time, at exact positions in 1/256 frames and bands."""
+    bands, voiced, at = len(frames[0]), [], 0
+    while at <= 256 * (len(frames) - 1):
+        row = []
+        for k in range(bands):
+            band = min(k * formant_q8, 256 * (bands - 1))
+            total = 0
+            for t, share_t in ((at // 256, 256 - at % 256), (at // 256 + 1, at % 256)):
+                for b, share_b in ((band // 256, 256 - band % 256), (band // 256 + 1, band % 256)):
+                    if share_t and share_b:
+                        total += share_t * share_b * frames[t][b]
+            row.append((total + 32768) // 65536)
+        voiced.append(row)
+        at += tempo_q8
+    return voiced
+
+
+@pytest.mark.parametrize("voice", [*VOICES_Q8, (256, 256), (77, 500)])
+@pytest.mark.parametrize("count", [1, 2, 13, 50])
+def test_other_voices_are_exact(voice: tuple[int, int], count: int) -> None:
+    frames = np.random.default_rng(count).integers(-128, 128, (count, 32)).astype(np.int8)
+    np.testing.assert_array_equal(in_voice(frames, *voice), slowly_in_voice(frames.tolist(), *voice))
+
+
+def test_a_voice_of_the_same_tempo_and_formants_is_the_take_itself() -> None:
+    frames = np.random.default_rng(0).integers(-128, 128, (9, 4)).astype(np.int8)
+    np.testing.assert_array_equal(in_voice(frames, 256, 256), frames)
+    assert [len(in_voice(np.zeros((51, 4), np.int8), *voice)) for voice in VOICES_Q8] == [61, 42]
+
+
+def test_the_first_take_of_a_new_row_counts_in_other_voices_too() -> None:
+    toy, twin = make_toy(0), make_toy(0)
+    takes = takes_of(np.random.default_rng(5), 2)
+    row = toy.learner.enrol(takes)
+    first = [takes[0], takes[0], *(in_voice(takes[0], *voice) for voice in VOICES_Q8)]
+    heard = np.array([twin.learner.embed(frames)[0] for frames in [*first, *[takes[1]] * 4]], np.int64)
+    assert len(heard) == 2 * TAKE_WEIGHT
+    twin.classifier.add_row(heard.sum(axis=0))
+    np.testing.assert_array_equal(toy.classifier.prototypes()[row], twin.classifier.prototypes()[row])
+    # two more, as they are, join the row as it stands for two
+    known = twin.classifier.embed(twin.classifier.prototypes()[row].astype(np.int32) << 12).astype(np.int64)
+    toy.learner.enrol_more(row, takes, 2)
+    twin.classifier.set_row(row, 2 * known + sum(twin.learner.embed(take)[0].astype(np.int64) for take in takes))
+    np.testing.assert_array_equal(toy.classifier.prototypes()[row], twin.classifier.prototypes()[row])
+
+
+def test_altered_takes_are_late_quiet_and_covered() -> None:
+    frames = np.arange(-120, 120, 10, dtype=np.int8).reshape(6, 4)
+    late, quiet, covered = altered(frames)
+    np.testing.assert_array_equal(late, frames[2:])
+    np.testing.assert_array_equal(quiet, np.maximum(frames.astype(int) - 8, -128))
+    assert quiet.min() == -128
+    np.testing.assert_array_equal(covered, np.maximum(frames, -40))
+    assert altered(frames[:2])[0].shape == (2, 4)
