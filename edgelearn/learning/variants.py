@@ -30,7 +30,8 @@ def in_voice(frames: Frames, tempo_q8: int, formant_q8: int) -> Frames:
     band = np.minimum(np.arange(bands) * formant_q8, (bands - 1) << 8)
     upper = np.minimum((band >> 8) + 1, bands - 1)
     voiced_q16 = between_q8[:, band >> 8] * (256 - (band & 255)) + between_q8[:, upper] * (band & 255)
-    return ((voiced_q16 + (1 << 15)) >> 16).astype(np.int8)
+    voiced: Frames = ((voiced_q16 + (1 << 15)) >> 16).astype(np.int8)
+    return voiced
 
 
 def altered(frames: Frames) -> tuple[Frames, ...]:
