@@ -1,10 +1,13 @@
-/* What learning.c and lesson.c share: work in slices, begun once and then called until it returns 0. */
+/* What learning.c, passes.c and lesson.c share: work in slices, begun once and then called until it returns 0. */
 #ifndef EDGELEARN_LEARNING_H
 #define EDGELEARN_LEARNING_H
 
 #include "edgelearn.h"
 
+/* Between two gradient steps the gates on the tape are idle: the order of the exemplars is drawn there, and the sweeps
+ * keep the gradients of the taught rows there (int32 [rows][EL_HIDDEN]), and behind them unit embeddings of exemplars. */
 #define el_idle (el_memory.EL_IDLE)
+#define EL_IDLE_NUMBERS ((int32_t)(sizeof el_idle.i16 / sizeof el_idle.i16[0]))
 
 /* Frames first .. count - 1 (int8 Q6 [count][EL_BANDS], kept until it is done) from a zero state; the tape takes those
  * from `taped_from` on. A slice is a frame; at the end learning_pool holds the sum of h. */
@@ -21,6 +24,16 @@ int el_run_frame(void);
 /* One gradient step on a record of the rehearsal memory. */
 void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
 int el_step_slice(void);
+
+/* Passes over exemplars, see passes.c. A stage of a lesson is entered; one that is a pass, begun. A slice returns 0 when
+ * all exemplars that the stage wants were heard. */
+void el_lesson_enter(el_stage stage);
+void el_pass_begin(el_stage stage);
+int el_pass_slice(void);
+/* Decode a record, as one of its variants (0: as it is), and begin to run it. */
+void el_exemplar_begin(const el_record *record, int32_t variant);
+int16_t *el_kept_unit(int32_t n); /* int16 Q14 [EL_HIDDEN], of the first lesson->units exemplars */
+void el_clear(int32_t *values, int32_t count);
 
 /* A lesson, see lesson.c. */
 int el_lesson_slice(void);

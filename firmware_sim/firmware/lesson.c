@@ -1,20 +1,15 @@
 /* A whole lesson in slices: the twin of `Learner.teach` in edgelearn/learning/learner.py, and of what follows it.
  *
- * A stage is a pass over exemplars (each is run frame by frame, then heard once), the gradient steps, the sweeps, or
- * weights being put back from the image in flash column by column. A slice is one frame, column or utterance of these.
+ * A stage is a pass over exemplars (passes.c), the gradient steps, the sweeps, or weights being put back from the image
+ * in flash column by column. A slice is one frame, column or utterance of these.
  */
 #include "learning.h"
 #include "fixed.h"
 
-#define SCORE_FLOOR (-(1 << 14))
 #define ABOVE_BACKGROUND_Q14 328 /* 0.02 */
 #define BELOW_TAKES_Q14 1638     /* 0.1 */
-#define VARIANTS 4               /* as which a take is heard: as it is, late, quieter, covered */
 #define WEIGHT_ONE 32768
 
-/* Between two gradient steps the gates on the tape are idle: the order of the exemplars is drawn there, and the sweeps
- * keep the gradients of the taught rows there (int32 [rows][EL_HIDDEN]), and behind them unit embeddings of exemplars. */
-#define IDLE_NUMBERS ((int32_t)(sizeof el_idle.i16 / sizeof el_idle.i16[0]))
 typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
     [sizeof el_idle.i32 >= sizeof(int32_t) * (EL_ROWS - EL_BASE_ROWS) * EL_HIDDEN ? 1 : -1];
 /* a component of a moved row is at most 2^29 (1 + 16 rate) */
@@ -25,37 +20,6 @@ const el_lesson_config el_lesson_default = {
 
 static el_lesson *const lesson = &el_device.lesson;
 
-static int16_t *kept_unit(int32_t n)
-{
-    return el_idle.i16 + 2 * (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN + n * EL_HIDDEN;
-}
-
-static int32_t room_for_units(void)
-{
-    return (IDLE_NUMBERS - 2 * (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN) / EL_HIDDEN;
-}
-
-static void clear(int32_t *values, int32_t count)
-{
-    for (int32_t j = 0; j < count; j++) {
-        values[j] = 0;
-    }
-}
-
-static void add_unit(int32_t *sum)
-{
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        sum[j] += el_memory.classifier_embedding[j];
-    }
-}
-
-static void enter(el_stage stage)
-{
-    lesson->stage = stage;
-    lesson->at = lesson->number = lesson->variant = lesson->column = lesson->layer = 0;
-    lesson->running = 0;
-}
-
 el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size)
 {
     el_status status = el_image_sizes(image, size);
@@ -65,7 +29,7 @@ el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uin
     if (el_device.rows != el_image_rows(image) + (row == el_image_rows(image))) {
         return EL_NOT_SAVED; /* another row could not be put back */
     }
-    if (el_exemplars() > IDLE_NUMBERS) {
+    if (el_exemplars() > EL_IDLE_NUMBERS) {
         return EL_FULL;
     }
     lesson->config = *config;
@@ -78,137 +42,8 @@ el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uin
     lesson->left[0] = lesson->left[1] = 0;
     el_random_start(&lesson->random);
     el_device.job = EL_JOB_LESSON;
-    enter(EL_CHECK_SAVED);
+    el_lesson_enter(EL_CHECK_SAVED);
     return EL_OK;
-}
-
-/* -- passes over exemplars */
-
-/* The smallest value of which more than a third of all lie at or below. */
-static int8_t softest_third(const int8_t *values, int32_t count)
-{
-    int32_t low = -128, high = 127;
-    while (low < high) {
-        int32_t middle = (low + high + 256) / 2 - 128, below = 0;
-        for (int32_t n = 0; n < count; n++) {
-            below += values[n] <= middle;
-        }
-        if (below > count / 3) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return (int8_t)low;
-}
-
-/* Decode a record, as one of its variants, and begin to run it. */
-static void begin_exemplar(const el_record *record, int32_t variant)
-{
-    int8_t *frames = el_memory.learning_frames;
-    int32_t count = record->frames * EL_BANDS, first = variant == 1 && record->frames > 2 ? 2 : 0, floor = -128;
-    el_records_decode(&el_rehearsal, record, frames);
-    if (variant == 3) {
-        floor = softest_third(frames, count);
-    }
-    for (int32_t n = 0; variant >= 2 && n < count; n++) {
-        int32_t value = variant == 2 ? frames[n] - 8 : frames[n];
-        frames[n] = (int8_t)(value > floor ? value : floor);
-    }
-    el_run_begin(frames, first, record->frames, record->frames);
-    lesson->running = 1;
-}
-
-/* What a pass does with an exemplar, whose unit vector is in classifier_embedding. */
-static void hear(const el_record *record)
-{
-    int own = record->row == lesson->row;
-    switch (lesson->stage) {
-    case EL_RIGHT_BEFORE:
-    case EL_RIGHT_AFTER:
-        el_cosines();
-        lesson->right += el_nearest() == record->row;
-        lesson->total++;
-        break;
-    case EL_SEPARATION_BEFORE:
-    case EL_SEPARATION_AFTER:
-    case EL_THRESHOLD: {
-        int32_t score;
-        el_cosines();
-        score = el_score(lesson->row);
-        lesson->own += own ? score : 0;
-        lesson->takes += own;
-        lesson->best_other = !own && score > lesson->best_other ? score : lesson->best_other;
-        break;
-    }
-    case EL_KEPT:
-        add_unit(el_memory.learning_kept);
-        break;
-    case EL_FOLLOW:
-    case EL_FOLLOW_LAST:
-        add_unit(el_memory.classifier_gradient); /* free between two gradient steps */
-        lesson->takes++;
-        break;
-    default: /* EL_KEEP_UNITS */
-        for (int j = 0; j < EL_HIDDEN; j++) {
-            kept_unit(lesson->units)[j] = el_memory.classifier_embedding[j];
-        }
-        lesson->units++;
-    }
-}
-
-static int wanted(const el_record *record)
-{
-    switch (lesson->stage) {
-    case EL_RIGHT_BEFORE:
-    case EL_RIGHT_AFTER:
-        return record->row != lesson->row;
-    case EL_KEPT:
-    case EL_FOLLOW:
-    case EL_FOLLOW_LAST:
-        return record->row == lesson->row;
-    case EL_KEEP_UNITS:
-        return lesson->units < room_for_units();
-    default:
-        return 1;
-    }
-}
-
-/* Returns 0 when all exemplars that the stage wants were heard. */
-static int pass_slice(void)
-{
-    el_record record;
-    int variants = lesson->stage == EL_SEPARATION_BEFORE || lesson->stage == EL_SEPARATION_AFTER ? VARIANTS : 1;
-    while (el_records_next(&el_rehearsal, lesson->at, &record)) {
-        if (wanted(&record)) {
-            if (!lesson->running) {
-                begin_exemplar(&record, lesson->variant);
-            } else if (!el_run_frame()) {
-                el_unit_embedding(el_memory.learning_pool);
-                hear(&record);
-                lesson->running = 0;
-                lesson->variant = record.row == lesson->row && lesson->variant + 1 < variants ? lesson->variant + 1 : 0;
-                lesson->at += lesson->variant ? 0 : record.size;
-            }
-            return 1;
-        }
-        lesson->at += record.size;
-    }
-    return 0;
-}
-
-static void begin_pass(el_stage stage)
-{
-    enter(stage);
-    lesson->right = lesson->total = lesson->own = lesson->takes = 0;
-    lesson->best_other = SCORE_FLOOR;
-    if (stage == EL_KEPT) {
-        clear(el_memory.learning_kept, EL_HIDDEN);
-    } else if (stage == EL_FOLLOW || stage == EL_FOLLOW_LAST) {
-        clear(el_memory.classifier_gradient, EL_HIDDEN);
-    } else if (stage == EL_KEEP_UNITS) {
-        lesson->units = 0;
-    }
 }
 
 static int32_t separation(void)
@@ -266,21 +101,21 @@ static void next_step(void)
     int fresh = lesson->steps % 2 == 0 || others == 0;
     el_record record;
     if (own < lesson->config.least_takes || lesson->steps >= lesson->config.steps) {
-        begin_pass(EL_FOLLOW_LAST);
+        el_pass_begin(EL_FOLLOW_LAST);
         return;
     }
     if (!lesson->left[fresh]) {
         lesson->order[fresh] = lesson->random;
         lesson->left[fresh] = draw(fresh);
         if (fresh && lesson->steps) {
-            begin_pass(EL_FOLLOW);
+            el_pass_begin(EL_FOLLOW);
             return;
         }
     }
     draw(fresh);
     el_exemplar(el_idle.i16[--lesson->left[fresh]], &record);
     el_step_begin(&record, el_random_next(&lesson->random), lesson->config.rate_q16);
-    enter(EL_GRADIENT_STEP);
+    el_lesson_enter(EL_GRADIENT_STEP);
 }
 
 /* -- sweeps */
@@ -296,7 +131,7 @@ static int sweep_slice(void)
     }
     row = n - all;
     if (n == 0 && !lesson->running) {
-        clear(el_idle.i32, (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN);
+        el_clear(el_idle.i32, (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN);
     }
     if (n < all + EL_BASE_ROWS) {
         int32_t among = all - taught + EL_BASE_ROWS;
@@ -310,10 +145,10 @@ static int sweep_slice(void)
             }
             if (n < lesson->units) {
                 for (int j = 0; j < EL_HIDDEN; j++) {
-                    el_memory.classifier_embedding[j] = kept_unit(n)[j];
+                    el_memory.classifier_embedding[j] = el_kept_unit(n)[j];
                 }
             } else if (!lesson->running) {
-                begin_exemplar(&record, 0);
+                el_exemplar_begin(&record, 0);
                 return 1;
             } else if (el_run_frame()) {
                 return 1;
@@ -378,16 +213,16 @@ static int next_stage(void)
         if (lesson->status != EL_OK) {
             return end(lesson->status);
         }
-        begin_pass(EL_RIGHT_BEFORE);
+        el_pass_begin(EL_RIGHT_BEFORE);
         break;
     case EL_RIGHT_BEFORE:
         lesson->old_before = lesson->right;
         lesson->old = lesson->total;
-        begin_pass(EL_SEPARATION_BEFORE);
+        el_pass_begin(EL_SEPARATION_BEFORE);
         break;
     case EL_SEPARATION_BEFORE:
         lesson->separation = separation();
-        begin_pass(EL_KEPT);
+        el_pass_begin(EL_KEPT);
         break;
     case EL_FOLLOW:
         follow();
@@ -403,21 +238,21 @@ static int next_stage(void)
         break;
     case EL_FOLLOW_LAST:
         follow();
-        begin_pass(EL_KEEP_UNITS);
+        el_pass_begin(EL_KEEP_UNITS);
         break;
     case EL_KEEP_UNITS:
         lesson->sweeps = 0;
         if (lesson->config.sweeps) {
-            enter(EL_SWEEP);
+            el_lesson_enter(EL_SWEEP);
         } else {
-            begin_pass(EL_RIGHT_AFTER);
+            el_pass_begin(EL_RIGHT_AFTER);
         }
         break;
     case EL_SWEEP:
         if (++lesson->sweeps < lesson->config.sweeps) {
-            enter(EL_SWEEP);
+            el_lesson_enter(EL_SWEEP);
         } else {
-            begin_pass(EL_RIGHT_AFTER);
+            el_pass_begin(EL_RIGHT_AFTER);
         }
         break;
     case EL_RIGHT_AFTER:
@@ -426,22 +261,22 @@ static int next_stage(void)
             (int64_t)lesson->config.most_old_loss_q16 * lesson->old) {
             lesson->status = EL_REFUSED;
             el_device.changing = 1;
-            enter(EL_PUT_BACK_WEIGHTS);
+            el_lesson_enter(EL_PUT_BACK_WEIGHTS);
         } else {
-            begin_pass(EL_SEPARATION_AFTER);
+            el_pass_begin(EL_SEPARATION_AFTER);
         }
         break;
     case EL_SEPARATION_AFTER:
         lesson->gained = separation() > lesson->separation;
         if (lesson->gained) {
-            begin_pass(EL_THRESHOLD);
+            el_pass_begin(EL_THRESHOLD);
         } else {
             el_device.changing = 1;
-            enter(EL_PUT_BACK_WEIGHTS);
+            el_lesson_enter(EL_PUT_BACK_WEIGHTS);
         }
         break;
     case EL_PUT_BACK_WEIGHTS:
-        enter(EL_PUT_BACK_ROWS);
+        el_lesson_enter(EL_PUT_BACK_ROWS);
         break;
     case EL_PUT_BACK_ROWS:
         el_device.changing = 0;
@@ -451,7 +286,7 @@ static int next_stage(void)
             return end(EL_REFUSED);
         }
         lesson->old_after = lesson->old_before;
-        begin_pass(EL_THRESHOLD);
+        el_pass_begin(EL_THRESHOLD);
         break;
     default: /* EL_THRESHOLD */
         lesson->threshold_q14 = threshold();
@@ -478,7 +313,7 @@ int el_lesson_slice(void)
         more = sweep_slice();
         break;
     default:
-        more = pass_slice();
+        more = el_pass_slice();
     }
     return more || next_stage();
 }
