@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
+LEAST_GAIN_Q14 = 164  # 0.01: less than that says nothing of takes to come
 PASSES = 5
 """How often a lesson embeds all exemplars besides its steps: for the sweeps, and for the checks before and after."""
 
@@ -205,9 +206,9 @@ class Learner:
 
         Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words
         stand still, and their exemplars are what holds the weights to them, until the sweeps move all taught words.
-        Weights and prototypes are put back if the new word is no further from everything else than before.  Raises
-        LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever keeps the model
-        undoes the update then.
+        Weights and prototypes are put back unless the new word is LEAST_GAIN_Q14 further from everything else than
+        before.  Raises LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever
+        keeps the model undoes the update then.
         """
         report = TeachReport()
         right_before, total = self.count_right(row, report)
@@ -243,7 +244,7 @@ class Learner:
                 f"(limit {100 * config.max_old_loss:g} %): undone",
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
-        report.gained = self.separation_q14(row, report) > before
+        report.gained = self.separation_q14(row, report) > before + LEAST_GAIN_Q14
         if not report.gained:
             self._network.load(weights)
             self._classifier.load(prototypes)

@@ -2,7 +2,8 @@
 
 Classes are the trained words of every data set, each of them played backwards, and words made of halves of two others:
 the more kinds of sound the embedding must tell apart, the better it tells words that it has never heard.  Pieces of
-running speech have no class; what they should be near to is only what the reference says (`reference.py`).
+running speech and made-up words (`made_up.py`) have no class; what they should be near to is only what the reference
+says (`reference.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ LEAST_CLIPS_TO_JOIN = 40
 JOINED_TAKES = 12
 PIECES_A_MINUTE = 80
 PIECE_SECONDS = (0.5, 1.1)
+MADE_UP_SHARE = 1 / 3  # of the made-up words in an epoch
 NO_CLASS = -1
 
 
@@ -118,7 +120,10 @@ class FeatureMaker:
 class Corpus:
     """Training clips in memory, their classes, and the recipe of an epoch."""
 
-    def __init__(self, data: Path, frontend: FrontendConfig, endpoint: EndpointConfig, halves: int, seed: int) -> None:
+    def __init__(
+        self, data: Path, frontend: FrontendConfig, endpoint: EndpointConfig, halves: int, seed: int,
+        made_up: Sequence[NDArray[np.int16]] = (),
+    ) -> None:  # fmt: skip
         self.make = FeatureMaker(frontend, endpoint)
         everything = read_manifest(data)
         spoken = trained_clips(everything)
@@ -131,6 +136,7 @@ class Corpus:
         self._pairs = self._choose_pairs(spoken, halves, np.random.default_rng([seed, 1]))
         speech = [read_clip(c.path).astype(np.float32) for c in everything if running_speech(c)]
         self._pieces = cut_pieces(speech, np.random.default_rng([seed, 3]))
+        self._made_up = made_up
         self.classes = 2 * len(self.words) + len(self._pairs)
         self.seed = seed
 
@@ -185,28 +191,37 @@ class Corpus:
 
     @property
     def sources(self) -> int:
-        """How many different sounds epochs are made of: clips, the same backwards, joined words, running speech."""
-        return 2 * len(self.clips) + JOINED_TAKES * len(self._pairs) + len(self._pieces)
+        """How many different sounds there are: clips, the same backwards, joined, running speech, made-up words."""
+        return self._first_made_up + len(self._made_up)
+
+    @property
+    def _first_piece(self) -> int:
+        return 2 * len(self.clips) + JOINED_TAKES * len(self._pairs)
+
+    @property
+    def _first_made_up(self) -> int:
+        return self._first_piece + len(self._pieces)
 
     def source(self, number: int) -> Samples:
-        """Return sound `number` as it was recorded, reversed, joined or cut; float32 in int16 units."""
+        """Return sound `number` as it was recorded, reversed, joined, cut or made up; float32 in int16 units."""
         clips = len(self.clips)
         if number < clips:
             return self.clips[number]
         if number < 2 * clips:
             return self.clips[number - clips][::-1]
-        pair, take = divmod(number - 2 * clips, JOINED_TAKES)
-        if pair < len(self._pairs):
+        if number < self._first_piece:
+            pair, take = divmod(number - 2 * clips, JOINED_TAKES)
             return self._joined(*self._pairs[pair][take])
-        return self._pieces[number - 2 * clips - JOINED_TAKES * len(self._pairs)]
+        if number < self._first_made_up:
+            return self._pieces[number - self._first_piece]
+        return self._made_up[number - self._first_made_up].astype(np.float32)
 
     def label(self, number: int) -> int:
         """Return the class of sound `number`, or NO_CLASS."""
         clips, words = len(self.clips), len(self.words)
         if number < 2 * clips:
             return int(self.word_of[number % clips]) + words * (number // clips)
-        pair = (number - 2 * clips) // JOINED_TAKES
-        return 2 * words + pair if pair < len(self._pairs) else NO_CLASS
+        return 2 * words + (number - 2 * clips) // JOINED_TAKES if number < self._first_piece else NO_CLASS
 
     def middle(self, number: int) -> int:
         """Return the sample in the middle of the word of sound `number`."""
@@ -224,7 +239,7 @@ class Corpus:
     def epoch(self, number: int, quiet: bool) -> Epoch:
         """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once.
 
-        quiet: whether their noise is taken off.
+        Of the made-up words it is a third.  quiet: whether their noise is taken off.
         """
         rng = np.random.default_rng([self.seed, 2, number])
         clips = len(self.clips)
@@ -234,15 +249,17 @@ class Corpus:
             jobs += [n] * int(np.clip(60 // count[word], 1, 6))
             if rng.random() < 0.5:
                 jobs.append(clips + n)
-        jobs += range(2 * clips, self.sources)
+        jobs += range(2 * clips, self._first_made_up)
+        made_up = np.flatnonzero(rng.random(len(self._made_up)) < MADE_UP_SHARE)
+        jobs += (self._first_made_up + made_up).tolist()
         rng.shuffle(jobs)
         features = np.zeros((len(jobs), FRAMES, self.make.config.bands), np.int8)
         lengths = np.zeros(len(jobs), np.int64)
         labels = np.array([self.label(source) for source in jobs])
         for k, source in enumerate(jobs):
             heard = augment(self.source(source), self.noises, rng)
-            word = labels[k] != NO_CLASS
-            frames = self.make.utterance(heard, rng, quiet) if word else self.make.whole(heard, quiet)
+            piece = self._first_piece <= source < self._first_made_up
+            frames = self.make.whole(heard, quiet) if piece else self.make.utterance(heard, rng, quiet)
             features[k, : len(frames[:FRAMES])] = frames[:FRAMES]
             lengths[k] = max(1, len(frames[:FRAMES]))
         return Epoch(features, lengths, labels, np.array(jobs))

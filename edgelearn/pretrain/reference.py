@@ -1,44 +1,68 @@
-"""How alike the sounds of a corpus are to a network that has heard far more speech: what the embedding is drawn to.
+"""How alike the sounds of a corpus are to networks that have heard far more speech: what the embedding is drawn to.
 
-The network is Google's speech_embedding (Lin et al., "Training Keyword Spotters with Limited and Synthesized Speech
-Data", arXiv 2002.01322; Apache-2.0), as openWakeWord packages it.  It is much too large for the device and is asked
-once, about every sound as it was recorded; the student hears the same sound augmented.
+Two of them, much too large for the device, are asked once about every sound as it was recorded; the student hears the
+same sound augmented.  They are the ResNet-50 of EfficientWord-Net (Apache-2.0), which tells words apart by ArcFace and
+learned that from the Multilingual Spoken Words Corpus, and the encoder of Moonshine tiny (MIT; Jeffries et al.,
+"Moonshine: Speech Recognition for Live Transcription and Voice Commands", arXiv 2410.15608), a speech recogniser.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from openwakeword.utils import AudioFeatures
+from onnxruntime import InferenceSession, SessionOptions
+from python_speech_features import logfbank
 
+from edgelearn.pretrain.augment import SAMPLE_RATE_HZ
 from edgelearn.pretrain.corpus import Corpus
+from edgelearn.pretrain.wheels import WheelFile
 
-FRAME = 160  # samples; the network reads windows of 76 such frames and moves on by 8
-WINDOWS = 5
-SAMPLES = FRAME * (76 + 8 * (WINDOWS - 1) + 3)
-BATCH = 256
+WORD_NETWORK = WheelFile(
+    "EfficientWord-Net==1.0.5",
+    "eff_word_net/models/resnet_50_arc/slim_93%_accuracy_72.7390%.onnx",
+    "373916c2a52dffb716738ac451d384ca2097d4cca5bde1357377023da8e47cbe",
+)
+RECOGNISER = WheelFile(
+    "moonshine-voice==0.0.73",
+    "moonshine_voice/assets/tiny-en/encoder_model.ort",
+    "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+)
+SAMPLES = 24000  # what the word network reads
+WINDOWS, WINDOW_FRAMES = 5, 8  # the recogniser's frames are 24 ms apart
+DIMENSIONS = 256
 SHRINKAGE = 0.1
 
+Floats = NDArray[np.float32]
 
-def reference_units(corpus: Corpus) -> NDArray[np.float32]:
-    """Return a unit vector for every source of `corpus`, float32 [sources, dimensions], to compare by cosine.
 
-    Three windows 160 ms apart around the middle of the word, in coordinates in which clips of one word spread alike
-    in all directions.
+def reference_units(corpus: Corpus) -> Floats:
+    """Return a unit vector for every source of `corpus`, float32 [sources, DIMENSIONS], to compare by cosine.
+
+    Each network's embedding of 1.5 s around the middle of the word is brought into coordinates in which clips of one
+    word spread alike in all directions; of both together, what matters most to the classes of the corpus is kept.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it asks for a GPU first
-        features = AudioFeatures()
-    embedded = np.concatenate([features.embed_clips(batch)[:, ::2] for batch in _batches(corpus)])
     labels = np.array([corpus.label(n) for n in range(corpus.sources)])
-    units: NDArray[np.float32] = whiten(embedded.reshape(len(embedded), -1), labels, len(corpus.words))
-    return units
+    with ThreadPoolExecutor() as pool:
+        embedded = list(pool.map(lambda network: network(corpus), (embed_words, embed_speech)))
+    return combine([whiten(vectors, labels, len(corpus.words)) for vectors in embedded], labels)
 
 
-def whiten(embedded: NDArray[np.float32], labels: NDArray[np.int64], words: int) -> NDArray[np.float32]:
+def combine(units: list[Floats], labels: NDArray[np.int64]) -> Floats:
+    """Return unit vectors whose cosines are about the mean of those in `units`, DIMENSIONS of them at most.
+
+    Their directions are the principal ones of the sources with a class (labels >= 0).
+    """
+    together = np.concatenate(units, axis=1).astype(np.float64)
+    classed = together[labels >= 0]
+    _, axes = np.linalg.eigh(classed.T @ classed)
+    kept = together @ axes[:, ::-1][:, :DIMENSIONS]
+    return np.asarray(kept / np.linalg.norm(kept, axis=1, keepdims=True), np.float32)
+
+
+def whiten(embedded: Floats, labels: NDArray[np.int64], words: int) -> Floats:
     """Return unit vectors after whitening by the covariance of clips around the mean of their word (labels < `words`).
 
     The covariance is shrunk by a tenth towards a multiple of the identity.
@@ -52,13 +76,51 @@ def whiten(embedded: NDArray[np.float32], labels: NDArray[np.int64], words: int)
     return np.asarray(white / np.linalg.norm(white, axis=1, keepdims=True), np.float32)
 
 
-def _batches(corpus: Corpus) -> Iterator[NDArray[np.int16]]:
-    """Yield crops of SAMPLES around the middle of each source's word, int16 [n, SAMPLES]."""
-    for first in range(0, corpus.sources, BATCH):
-        numbers = range(first, min(first + BATCH, corpus.sources))
-        crops = np.zeros((len(numbers), SAMPLES), np.int16)
-        for crop, number in zip(crops, numbers, strict=True):
-            sound, start = corpus.source(number), corpus.middle(number) - SAMPLES // 2
-            low, high = max(0, start), min(len(sound), start + SAMPLES)
-            crop[low - start : high - start] = sound[low:high]
-        yield crops
+def embed_words(corpus: Corpus) -> Floats:
+    """Return what the word network makes of every source of `corpus`, float32 [sources, 2048]."""
+    session = _session(WORD_NETWORK)
+
+    def embed(samples: Floats) -> Floats:
+        # without a window, as its own front end has it
+        features = logfbank(samples.astype(np.float64), SAMPLE_RATE_HZ, nfilt=64, nfft=512, preemph=0)
+        embedding: Floats = session.run(None, {"input": features[None, None].astype(np.float32)})[0][0]
+        return embedding
+
+    return _of_all(corpus, embed)
+
+
+def embed_speech(corpus: Corpus) -> Floats:
+    """Return what the recogniser makes of every source of `corpus`, float32 [sources, WINDOWS x 288].
+
+    These are the means of its states in windows of 192 ms, side by side around the middle.
+    """
+    session = _session(RECOGNISER)
+    mask = np.ones((1, SAMPLES), np.int64)
+
+    def embed(samples: Floats) -> Floats:
+        states = session.run(None, {"input_values": samples[None], "attention_mask": mask})[0][0]
+        first = len(states) // 2 - WINDOWS * WINDOW_FRAMES // 2
+        windows = states[first : first + WINDOWS * WINDOW_FRAMES].reshape(WINDOWS, WINDOW_FRAMES, -1)
+        means: Floats = windows.mean(axis=1).ravel()
+        return means
+
+    return _of_all(corpus, embed)
+
+
+def _session(file: WheelFile) -> InferenceSession:
+    options = SessionOptions()
+    options.intra_op_num_threads = 1  # one thread a network, and the same sums whatever the machine
+    return InferenceSession(file.read(), options, providers=["CPUExecutionProvider"])
+
+
+def _of_all(corpus: Corpus, embed: Callable[[Floats], Floats]) -> Floats:
+    return np.stack([embed(crop(corpus, number)) for number in range(corpus.sources)])
+
+
+def crop(corpus: Corpus, number: int) -> Floats:
+    """Return SAMPLES of source `number` around the middle of its word, full scale 1, silence where there are none."""
+    sound, start = corpus.source(number), corpus.middle(number) - SAMPLES // 2
+    low, high = max(0, start), min(len(sound), start + SAMPLES)
+    samples = np.zeros(SAMPLES, np.float32)
+    samples[low - start : high - start] = sound[low:high] / np.float32(32768)
+    return samples

@@ -48,7 +48,7 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
             f"training needs more than {recipe.batch} clips and {recipe.joined_words} pairs",
         )
     trained = train(data, recipe, len(labels), workers, progress)
-    behind = background(trained.delta, corpus_of(data, recipe), recipe.seed)
+    behind = background(trained.delta, corpus_of(data, recipe, []), recipe.seed)
     model = export(trained.delta, recipe, labels, spoken, behind)
     metrics = measure(model, trained, clips)
     provenance = {

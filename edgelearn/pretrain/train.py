@@ -1,7 +1,8 @@
-"""The training run: float epochs, epochs with the device's int8 weights and delta thresholds in the loop, and a few
-more with the noise of each clip taken off its features, as the device hears it.
+"""The training run: float epochs, epochs with the device's int8 weights and delta thresholds in the loop, and more with
+the noise of each clip taken off its features, as the device hears it.  What comes of it is a mean of the weights before
+and after the last of these.
 
-In all of them embeddings are also drawn to what a network that knows far more speech makes of the same sounds
+In all of them embeddings are also drawn to what networks that know far more speech make of the same sounds
 (`reference.py`).  From the end of the float epochs a second, float network goes on with the same epochs: it is what
 the fixed-point one is compared with, and its teacher until the noise is taken off.
 """
@@ -29,6 +30,7 @@ from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.pretrain.augment import other_voices
 from edgelearn.pretrain.corpus import NO_CLASS, Corpus, Epoch
+from edgelearn.pretrain.made_up import synthesise
 from edgelearn.pretrain.model import BaseModel, movement, pool
 from edgelearn.pretrain.reference import reference_units
 
@@ -47,9 +49,11 @@ ENDPOINT = EndpointConfig(onset=200, release=150)
 class Recipe:
     """Everything that a base model depends on besides the data.
 
-    theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after all others; joined_words: classes
-    made of halves of two words; passes: epochs made of each augmented version of the data, as making one takes longer
-    than training on it; with_reference: whether the reference network is asked.
+    theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after the noisy ones; late_epochs: the
+    same, of the delta network alone; late_share: of the weights after these in their mean with those before;
+    joined_words: classes made of halves of two words; made_up_words: words in synthetic voices; passes: epochs made of
+    each augmented version of the data, as making one takes longer than training on it; with_reference: whether the
+    reference networks are asked, without which made-up words are of no use.
     """
 
     seed: int = 1
@@ -60,28 +64,33 @@ class Recipe:
     float_epochs: int = 220
     delta_epochs: int = 88
     quiet_epochs: int = 12
+    late_epochs: int = 48
     passes: int = 4
     batch: int = 128
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
     quiet_rate: float = 1e-3
+    late_rate: float = 1.2e-3
+    late_share: float = 0.35
     joined_words: int = 300
+    made_up_words: int = 4000
     with_reference: bool = True
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     endpoint: EndpointConfig = ENDPOINT
 
 
+Sounds = list[NDArray[np.int16]]
 _worker_corpus: Corpus | None = None
 
 
-def corpus_of(data: Path, recipe: Recipe) -> Corpus:
-    """Return the corpus of a recipe."""
-    return Corpus(data, recipe.frontend, recipe.endpoint, recipe.joined_words, recipe.seed)
+def corpus_of(data: Path, recipe: Recipe, made_up: Sounds) -> Corpus:
+    """Return the corpus of a recipe with these made-up words."""
+    return Corpus(data, recipe.frontend, recipe.endpoint, recipe.joined_words, recipe.seed, made_up)
 
 
-def _start_worker(data: Path, recipe: Recipe) -> None:
+def _start_worker(data: Path, recipe: Recipe, made_up: Sounds) -> None:
     global _worker_corpus  # one corpus a process: it is read once and serves every epoch
-    _worker_corpus = corpus_of(data, recipe)
+    _worker_corpus = corpus_of(data, recipe, made_up)
 
 
 def _make_epoch(number: int, quiet: bool) -> Epoch:
@@ -90,13 +99,13 @@ def _make_epoch(number: int, quiet: bool) -> Epoch:
     return _worker_corpus.epoch(number, quiet)
 
 
-def epochs(data: Path, recipe: Recipe, workers: int) -> Iterator[Epoch]:
+def epochs(data: Path, recipe: Recipe, made_up: Sounds, workers: int) -> Iterator[Epoch]:
     """Yield all epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
     noisy = recipe.float_epochs + recipe.delta_epochs
     parts = [(at, noisy, False) for at in range(0, noisy, recipe.passes)]
-    total = noisy + recipe.quiet_epochs
+    total = noisy + recipe.quiet_epochs + recipe.late_epochs
     parts += [(at, total, True) for at in range(noisy, total, recipe.passes)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe, made_up)) as pool:
         waiting: deque[tuple[Future[Epoch], int]] = deque()
         for number, (at, stop, quiet) in enumerate(parts):
             waiting.append((pool.submit(_make_epoch, number, quiet), min(recipe.passes, stop - at)))
@@ -220,7 +229,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Trained:
-    """The delta network as trained, its float companion of as many epochs, and the wall-clock seconds it took."""
+    """The delta network as trained, its float companion, which has no late epochs, and the wall-clock seconds."""
 
     delta: BaseModel
     dense: BaseModel
@@ -235,14 +244,18 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     classes = 2 * words + recipe.joined_words
     model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
     noisy = recipe.float_epochs + recipe.delta_epochs
-    total = noisy + recipe.quiet_epochs
+    early = noisy + recipe.quiet_epochs
+    total = early + recipe.late_epochs
+    before: dict[str, Tensor] = {}
     reference: Tensor | None = None
+    made_up: Sounds = []
     if recipe.with_reference:
-        reference = torch.from_numpy(reference_units(corpus_of(data, recipe)))
+        made_up = synthesise(recipe.made_up_words, recipe.seed, workers)
+        reference = torch.from_numpy(reference_units(corpus_of(data, recipe, made_up)))
         progress(f"reference of {len(reference)} sounds  {time.monotonic() - started:.0f} s")
     trainer: Trainer | None = None
     companion: Trainer | None = None
-    for number, epoch in enumerate(epochs(data, recipe, workers)):
+    for number, epoch in enumerate(epochs(data, recipe, made_up, workers)):
         batches = len(epoch.labels) // recipe.batch
         if trainer is None:
             trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs, reference)
@@ -255,12 +268,18 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
             steps = batches * recipe.quiet_epochs
             companion = Trainer(companion.model, words, recipe.quiet_rate, steps, reference)
             trainer = Trainer(model, words, recipe.quiet_rate, steps, reference)
+        if number == early:
+            before = copy.deepcopy(model.state_dict())
+            trainer = Trainer(model, words, recipe.late_rate, batches * recipe.late_epochs, reference)
         line = f"epoch {number + 1}/{total}"
-        if companion is not None:
+        if companion is not None and number < early:
             loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])
             line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
         loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
         progress(f"{line}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {time.monotonic() - started:.0f} s")
+    if before:
+        after = model.state_dict()
+        model.load_state_dict({name: torch.lerp(old, after[name], recipe.late_share) for name, old in before.items()})
     dense = model if companion is None else companion.model
     return Trained(model, dense, time.monotonic() - started)
 

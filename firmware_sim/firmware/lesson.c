@@ -8,6 +8,7 @@
 
 #define ABOVE_BACKGROUND_Q14 328 /* 0.02 */
 #define BELOW_TAKES_Q14 1638     /* 0.1 */
+#define LEAST_GAIN_Q14 164       /* 0.01 */
 #define WEIGHT_ONE 32768
 
 typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
@@ -267,7 +268,7 @@ static int next_stage(void)
         }
         break;
     case EL_SEPARATION_AFTER:
-        lesson->gained = separation() > lesson->separation;
+        lesson->gained = separation() > lesson->separation + LEAST_GAIN_Q14;
         if (lesson->gained) {
             el_pass_begin(EL_THRESHOLD);
         } else {

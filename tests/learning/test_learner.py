@@ -17,6 +17,7 @@ from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.learner import (
     ABOVE_BACKGROUND_Q14,
     BELOW_TAKES_Q14,
+    LEAST_GAIN_Q14,
     PASSES,
     LearnerConfig,
     TeachReport,
@@ -111,7 +112,7 @@ def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() ->
 def test_what_learning_did_is_put_back_unless_the_word_is_further_from_all_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for after, gained in ((99, False), (100, False), (101, True)):
+    for after, gained in ((99, False), (100 + LEAST_GAIN_Q14, False), (101 + LEAST_GAIN_Q14, True)):
         toy = make_toy(0)
         row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
         enrolled = toy.snapshot()
@@ -200,7 +201,7 @@ def test_an_update_that_costs_the_old_words_too_much_is_refused(monkeypatch: pyt
     row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
     right = iter([(9, 9), (8, 9), (9, 9), (8, 9)])
     monkeypatch.setattr(toy.learner, "count_right", lambda *_: next(right))
-    separations = iter([0, 0, 1])  # the first lesson does not come to ask for its second one
+    separations = iter([0, 0, LEAST_GAIN_Q14 + 1])  # the first lesson does not come to ask for its second one
     monkeypatch.setattr(toy.learner, "separation_q14", lambda *_: next(separations))
     with pytest.raises(LearningRejected, match=r"11\.1 %"):
         teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.11))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("openwakeword")
+pytest.importorskip("onnxruntime")
 
 from edgelearn.audio.datasets import ClipInfo, read_manifest  # noqa: E402 - torch may be missing
 from edgelearn.audio.endpoint import EndpointConfig, find_utterance  # noqa: E402
@@ -34,13 +34,21 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import export, pretrain  # noqa: E402
-from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, epochs, in_other_voices  # noqa: E402
+from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import make_data, sound  # noqa: E402
 
 TOY = Recipe(
-    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False
+    hidden=16,
+    float_epochs=1,
+    delta_epochs=1,
+    quiet_epochs=1,
+    late_epochs=1,
+    passes=1,
+    batch=8,
+    joined_words=0,
+    with_reference=False,
 )
 
 
@@ -101,9 +109,9 @@ def test_the_last_epochs_are_quiet(data: Path, monkeypatch: pytest.MonkeyPatch) 
             return done
 
     monkeypatch.setattr("edgelearn.pretrain.train.ProcessPoolExecutor", Now)
-    recipe = dataclasses.replace(TOY, float_epochs=4, delta_epochs=3, quiet_epochs=3, passes=2)
+    recipe = dataclasses.replace(TOY, float_epochs=4, delta_epochs=3, quiet_epochs=2, passes=2)
     wanted = [(0, False)] * 2 + [(1, False)] * 2 + [(2, False)] * 2 + [(3, False)] + [(4, True)] * 2 + [(5, True)]
-    assert list(epochs(data, recipe, 1)) == wanted
+    assert list(epochs(data, recipe, [], 1)) == wanted
     assert asked == sorted(set(wanted))
 
 
@@ -176,6 +184,17 @@ def test_running_speech_has_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert any(mine.shape != theirs.shape or (mine != theirs).any() for mine, theirs in zip(heard, other, strict=True))
 
 
+def test_the_weights_are_a_mean_of_those_before_and_after_the_late_epochs(data: Path) -> None:
+    words = len({f"{c.dataset}:{c.word}" for c in trained_clips(read_manifest(data))})
+    found = {}
+    for share in (0.0, 0.25, 1.0):
+        recipe = dataclasses.replace(TOY, late_share=share)
+        found[share] = train(data, recipe, words, 1, lambda _: None).delta.state_dict()
+    assert (found[0.0]["weights"] != found[1.0]["weights"]).any()
+    for name, mean in found[0.25].items():
+        torch.testing.assert_close(mean, 0.75 * found[0.0][name] + 0.25 * found[1.0][name])
+
+
 def test_background_rows_are_where_running_speech_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     kinds = rng.normal(size=(16, 24))
@@ -210,6 +229,30 @@ def test_background_rows_follow_the_classes_in_a_model(data: Path) -> None:
     assert model.labels == (*labels, "_background_:00", "_background_:01")
     assert (model.base_classes, model.background_rows) == (len(labels), 2)
     np.testing.assert_array_equal(model.prototypes[-2:], unit_rows(behind))
+
+
+def test_a_third_of_the_made_up_words_comes_in_an_epoch_without_a_class(data: Path) -> None:
+    rng = np.random.default_rng(3)
+    made_up = [np.rint(rng.normal(0, 9, 9000 + n)).astype(np.int16) for n in range(60)]
+    for number, silence in enumerate(made_up):
+        silence[1000:8000] += sound(number % 9, rng)[3000:10000]
+    spoken = Corpus(data, FrontendConfig(), EndpointConfig(), 0, 1, made_up)
+    first = 2 * len(spoken.clips)
+    assert spoken.sources == first + 60
+    np.testing.assert_array_equal(spoken.source(first + 5), made_up[5])
+    assert spoken.middle(first + 5) == 9005 // 2
+    heard: list[int] = []
+    for number in range(12):
+        epoch = spoken.epoch(number, False)
+        ours = epoch.sources >= first
+        assert (epoch.labels[ours] == NO_CLASS).all()
+        assert (epoch.labels[~ours] >= 0).all()
+        assert len(set(epoch.sources[ours])) == ours.sum()
+        # its end pointer leaves out the silence: the whole clip has 27 frames
+        assert np.median(epoch.lengths[ours]) < 27
+        heard += epoch.sources[ours].tolist()
+    assert 12 * 60 / 4 < len(heard) < 12 * 60 * 5 / 12
+    assert len(set(heard)) > 50
 
 
 def test_pieces_are_cut_from_anywhere() -> None:
@@ -447,8 +490,8 @@ def test_a_small_run_makes_a_model_that_loads(data: Path, tmp_path: Path) -> Non
     lines: list[str] = []
     metrics = pretrain(data, tmp_path / "model.npz", TOY, 1, lines.append)
     model = load_model(tmp_path / "model.npz")
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert "float companion" in lines[1]
+    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/4" for n in (1, 2, 3, 4)]
+    assert ["float companion" in line for line in lines] == [False, True, True, False]
     assert {f"{split}_{kind}" for split in ("val", "test") for kind in ("fixed", "float_twin", "float_dense")} <= set(
         metrics
     )

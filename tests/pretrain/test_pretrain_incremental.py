@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("openwakeword")
+pytest.importorskip("onnxruntime")
 
 from edgelearn.audio.datasets import read_manifest  # noqa: E402 - torch may be missing
 from edgelearn.errors import UsageError  # noqa: E402
@@ -18,7 +18,15 @@ from edgelearn.runtime.incremental import Course, Incremental  # noqa: E402
 from tests.pretrain.tiny import make_data  # noqa: E402
 
 TOY = Recipe(
-    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=4, with_reference=False
+    hidden=16,
+    float_epochs=1,
+    delta_epochs=1,
+    quiet_epochs=1,
+    late_epochs=1,
+    passes=1,
+    batch=8,
+    joined_words=4,
+    with_reference=False,
 )
 WORDS = tuple(f"speech_commands:{word}" for word in ("up", "bed", "cat", "go"))
 

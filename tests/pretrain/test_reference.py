@@ -1,18 +1,21 @@
-"""What the reference network says of a corpus: alike where it should be, and drawn to in training."""
+"""What the reference networks say of a corpus: alike where it should be, and drawn to in training."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("openwakeword")
+pytest.importorskip("onnxruntime")
 
 from edgelearn.audio.endpoint import EndpointConfig  # noqa: E402 - torch may be missing
 from edgelearn.audio.melbank import FrontendConfig  # noqa: E402
+from edgelearn.pretrain import reference  # noqa: E402
 from edgelearn.pretrain.corpus import Corpus  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
-from edgelearn.pretrain.reference import SAMPLES, _batches, reference_units, whiten  # noqa: E402
+from edgelearn.pretrain.reference import SAMPLES, combine, crop, reference_units, whiten  # noqa: E402
 from edgelearn.pretrain.train import Trainer  # noqa: E402
 from tests.pretrain.tiny import make_data  # noqa: E402
 
@@ -22,12 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus(make_data(tmp_path_factory.mktemp("data"), takes=3), FrontendConfig(), EndpointConfig(), 0, 1)
 
 
-@pytest.fixture(scope="module")
-def units(corpus: Corpus) -> np.ndarray:
-    return reference_units(corpus)
-
-
-def test_clips_of_one_word_are_more_alike_than_others(corpus: Corpus, units: np.ndarray) -> None:
+def assert_words_are_alike(corpus: Corpus, units: np.ndarray) -> None:
     assert units.dtype == np.float32
     assert len(units) == corpus.sources
     np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1, rtol=1e-5)
@@ -39,17 +37,57 @@ def test_clips_of_one_word_are_more_alike_than_others(corpus: Corpus, units: np.
         assert np.nanmean(alike[same]) > np.nanmean(alike[~same]) + 0.5
 
 
+@pytest.mark.slow  # it downloads both networks, 160 MB
+def test_clips_of_one_word_are_more_alike_than_others(corpus: Corpus) -> None:
+    assert_words_are_alike(corpus, reference_units(corpus))
+
+
+def spectrum(seed: int) -> Callable[[Corpus], np.ndarray]:
+    """Return a network that hears the spectrum, in random coordinates of its own."""
+    mixing = np.random.default_rng(seed).normal(size=(120, 40))
+
+    def network(corpus: Corpus) -> np.ndarray:
+        crops = np.stack([crop(corpus, n) for n in range(corpus.sources)])
+        power = np.abs(np.fft.rfft(crops))[:, :6000].reshape(len(crops), 120, 50).mean(axis=2)
+        return (np.log(power + 1e-3) @ mixing).astype(np.float32)
+
+    return network
+
+
+def test_units_are_made_of_what_two_networks_hear(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "embed_words", spectrum(1))
+    monkeypatch.setattr(reference, "embed_speech", spectrum(2))
+    assert_words_are_alike(corpus, reference_units(corpus))
+
+
 def test_crops_are_around_the_middle_of_the_word(corpus: Corpus) -> None:
-    crops = np.concatenate(list(_batches(corpus)))
-    assert crops.shape == (corpus.sources, SAMPLES)
     for number in (0, 5, len(corpus.clips) + 2):
-        sound, middle = corpus.source(number), corpus.middle(number)
-        assert crops[number, SAMPLES // 2] == int(sound[middle])
+        sound, middle, heard = corpus.source(number), corpus.middle(number), crop(corpus, number)
+        assert heard.shape == (SAMPLES,)
+        assert heard[SAMPLES // 2] == sound[middle] / 32768
         # the clip is shorter than the crop: silence on both sides
         start = SAMPLES // 2 - middle
-        np.testing.assert_array_equal(crops[number, start : start + len(sound)], sound.astype(np.int16))
-        assert not crops[number, :start].any()
-        assert not crops[number, start + len(sound) :].any()
+        np.testing.assert_array_equal(heard[start : start + len(sound)], sound / np.float32(32768))
+        assert not heard[:start].any()
+        assert not heard[start + len(sound) :].any()
+
+
+def test_both_networks_count_alike_in_the_directions_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    units = []
+    for size in (30, 12):
+        vectors = rng.normal(size=(80, 5)) @ rng.normal(size=(5, size))  # of all directions they use five
+        vectors[60:] = rng.normal(size=(20, size))  # but for sources without a class
+        units.append((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    labels = np.repeat((0, 1, 2, -1), 20)
+    mean = (units[0] @ units[0].T + units[1] @ units[1].T) / 2
+    together = combine(units, labels)
+    np.testing.assert_allclose(together @ together.T, mean, atol=1e-5)  # there is room for all directions
+    monkeypatch.setattr(reference, "DIMENSIONS", 10)
+    kept = combine(units, labels)
+    assert kept.shape == (80, 10)
+    np.testing.assert_allclose(kept[:60] @ kept[:60].T, mean[:60, :60], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(kept, axis=1), 1, rtol=1e-5)
 
 
 def test_whitening_makes_clips_spread_alike_in_all_directions() -> None:
@@ -69,7 +107,11 @@ def test_whitening_makes_clips_spread_alike_in_all_directions() -> None:
     np.testing.assert_allclose(white[:2000], expected, atol=1e-4)
 
 
-def test_training_draws_the_embedding_to_the_reference(corpus: Corpus, units: np.ndarray) -> None:
+def test_training_draws_the_embedding_to_the_reference(corpus: Corpus) -> None:
+    rng = np.random.default_rng(6)
+    labels = np.array([corpus.label(n) for n in range(corpus.sources)])
+    units = rng.normal(size=(corpus.classes, 24))[labels] + 0.3 * rng.normal(size=(corpus.sources, 24))
+    units = (units / np.linalg.norm(units, axis=1, keepdims=True)).astype(np.float32)
     epoch = corpus.epoch(0, False)
     lengths, features = torch.from_numpy(epoch.lengths), torch.from_numpy(epoch.features)
     wanted = units[epoch.sources] @ units[epoch.sources].T
