@@ -54,13 +54,11 @@ int el_run_frame(void)
     el_run *run = &el_device.run;
     if (run->t < run->count) {
         uint32_t active = el_device.active; /* what listens is counted apart from what learns */
-        const int8_t *frame = run->frames + run->t * EL_INPUTS;
         int8_t voiced[EL_INPUTS];
         if (run->voice) {
             frame_in_voice(run, voiced);
-            frame = voiced;
         }
-        el_forward(&el_learning, frame, run->t >= run->taped_from);
+        el_forward(&el_learning, run->voice ? voiced : run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
         el_device.active = active;
         run->t++;
     }
