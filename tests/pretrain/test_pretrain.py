@@ -34,22 +34,10 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import export, pretrain  # noqa: E402
-from edgelearn.pretrain.train import Recipe, Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
+from edgelearn.pretrain.train import Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
-from tests.pretrain.tiny import make_data, sound  # noqa: E402
-
-TOY = Recipe(
-    hidden=16,
-    float_epochs=1,
-    delta_epochs=1,
-    quiet_epochs=1,
-    late_epochs=1,
-    passes=1,
-    batch=8,
-    joined_words=0,
-    with_reference=False,
-)
+from tests.pretrain.tiny import TOY, make_data, sound  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A data folder of synthetic words, small enough to train on in a test."""
+"""A data folder of synthetic words, and a recipe, small enough to train on in a test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy as np
 from scipy.io import wavfile
 
 from edgelearn.pretrain.export import VOCABULARY
+from edgelearn.pretrain.train import Recipe
 
+TOY = Recipe(
+    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, late_epochs=1, passes=1, batch=8, joined_words=0,
+    with_reference=False,
+)  # fmt: skip
 SPEAKERS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("s1",)}
 
 

@@ -331,7 +331,7 @@ def test_a_lesson_that_is_refused_leaves_the_model_that_is_in_flash(
 ) -> None:
     """Steps that are far too long cost the old words what they were known by."""
     device = make_device(model)
-    board, rough = Board(library, model, device), LearnerConfig(steps=6, sweeps=2, rate_q16=1 << 20)
+    board, rough = Board(library, model, device), LearnerConfig(steps=20, sweeps=2, rate_q16=1 << 20)
     before = board.learned()
     done = board.teach(board.enrol(takes), rough, model.open_set_q14)
     found: list[tuple[int, int]] = []
