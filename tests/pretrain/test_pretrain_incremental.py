@@ -26,7 +26,7 @@ def test_a_course_from_training_to_the_last_step(tmp_path: Path) -> None:
     clips = read_manifest(make_data(tmp_path, takes=2))
     told: list[str] = []
     delta, dense = train_on_words(clips, WORDS, RECIPE, 1, told.append)
-    assert len(told) == 2
+    assert len(told) == 3
     assert delta.labels == dense.labels == tuple(sorted(WORDS))
     assert delta.prototypes.shape == (4, 16)
     assert delta.network.layers[0].theta_x_q13 == RECIPE.theta_x_q13
