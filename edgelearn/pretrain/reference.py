@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ DIMENSIONS = 256
 SHRINKAGE = 0.1
 
 Floats = NDArray[np.float32]
+Network = Callable[[Floats], Floats]
 
 
 def reference_units(corpus: Corpus) -> Floats:
@@ -45,9 +47,18 @@ def reference_units(corpus: Corpus) -> Floats:
     word spread alike in all directions; of both together, what matters most to the classes of the corpus is kept.
     """
     labels = np.array([corpus.label(n) for n in range(corpus.sources)])
-    with ThreadPoolExecutor() as pool:
-        embedded = list(pool.map(lambda network: network(corpus), (embed_words, embed_speech)))
-    return combine([whiten(vectors, labels, len(corpus.words)) for vectors in embedded], labels)
+    networks = (word_network(), recogniser())
+    heard: tuple[list[Floats], ...] = tuple([] for _ in networks)
+    with ThreadPoolExecutor(len(networks)) as pool:
+        for number in range(corpus.sources):
+            samples = crop(corpus, number)  # not in the threads: the corpus's front end has a state
+            for vectors, vector in zip(heard, pool.map(_ask, networks, repeat(samples)), strict=True):
+                vectors.append(vector)
+    return combine([whiten(np.stack(vectors), labels, len(corpus.words)) for vectors in heard], labels)
+
+
+def _ask(network: Network, samples: Floats) -> Floats:
+    return network(samples)
 
 
 def combine(units: list[Floats], labels: NDArray[np.int64]) -> Floats:
@@ -76,8 +87,8 @@ def whiten(embedded: Floats, labels: NDArray[np.int64], words: int) -> Floats:
     return np.asarray(white / np.linalg.norm(white, axis=1, keepdims=True), np.float32)
 
 
-def embed_words(corpus: Corpus) -> Floats:
-    """Return what the word network makes of every source of `corpus`, float32 [sources, 2048]."""
+def word_network() -> Network:
+    """Return what makes an embedding, float32 [2048], of SAMPLES by the word network."""
     session = _session(WORD_NETWORK)
 
     def embed(samples: Floats) -> Floats:
@@ -86,11 +97,11 @@ def embed_words(corpus: Corpus) -> Floats:
         embedding: Floats = session.run(None, {"input": features[None, None].astype(np.float32)})[0][0]
         return embedding
 
-    return _of_all(corpus, embed)
+    return embed
 
 
-def embed_speech(corpus: Corpus) -> Floats:
-    """Return what the recogniser makes of every source of `corpus`, float32 [sources, WINDOWS x 288].
+def recogniser() -> Network:
+    """Return what makes an embedding, float32 [WINDOWS x 288], of SAMPLES by the recogniser.
 
     These are the means of its states in windows of 192 ms, side by side around the middle.
     """
@@ -104,17 +115,13 @@ def embed_speech(corpus: Corpus) -> Floats:
         means: Floats = windows.mean(axis=1).ravel()
         return means
 
-    return _of_all(corpus, embed)
+    return embed
 
 
 def _session(file: WheelFile) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = 1  # one thread a network, and the same sums whatever the machine
     return InferenceSession(file.read(), options, providers=["CPUExecutionProvider"])
-
-
-def _of_all(corpus: Corpus, embed: Callable[[Floats], Floats]) -> Floats:
-    return np.stack([embed(crop(corpus, number)) for number in range(corpus.sources)])
 
 
 def crop(corpus: Corpus, number: int) -> Floats:

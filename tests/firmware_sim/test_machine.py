@@ -14,7 +14,7 @@ from edgelearn.device.cost import cost
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import BudgetExceeded
 from edgelearn.firmware.export import firmware_device
-from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig, TeachReport
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.rehearsed import RECORDINGS
@@ -206,7 +206,7 @@ def test_a_lesson_compares_its_weights_with_flash_and_may_put_them_back(
         probe, layer = Probe(device), model.network.layers[0]
         frames = device.memory.decode(device.memory.exemplars()[0], np.empty((255, 32), np.int8))
         row = device.learner.enrol([frames])
-        found = iter((0, int(gained)))
+        found = iter((0, LEAST_GAIN_Q14 + gained))
         monkeypatch.setattr(device.learner, "separation_q14", lambda *_, found=found: next(found))
         probe.take_learned()
         list(device.learner.teach(row, LearnerConfig(sweeps=1, max_old_loss=1.0)))

@@ -42,21 +42,20 @@ def test_clips_of_one_word_are_more_alike_than_others(corpus: Corpus) -> None:
     assert_words_are_alike(corpus, reference_units(corpus))
 
 
-def spectrum(seed: int) -> Callable[[Corpus], np.ndarray]:
+def spectrum(seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a network that hears the spectrum, in random coordinates of its own."""
     mixing = np.random.default_rng(seed).normal(size=(120, 40))
 
-    def network(corpus: Corpus) -> np.ndarray:
-        crops = np.stack([crop(corpus, n) for n in range(corpus.sources)])
-        power = np.abs(np.fft.rfft(crops))[:, :6000].reshape(len(crops), 120, 50).mean(axis=2)
+    def network(samples: np.ndarray) -> np.ndarray:
+        power = np.abs(np.fft.rfft(samples))[:6000].reshape(120, 50).mean(axis=1)
         return (np.log(power + 1e-3) @ mixing).astype(np.float32)
 
     return network
 
 
 def test_units_are_made_of_what_two_networks_hear(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "embed_words", spectrum(1))
-    monkeypatch.setattr(reference, "embed_speech", spectrum(2))
+    monkeypatch.setattr(reference, "word_network", lambda: spectrum(1))
+    monkeypatch.setattr(reference, "recogniser", lambda: spectrum(2))
     assert_words_are_alike(corpus, reference_units(corpus))
 
 
