@@ -21,6 +21,7 @@ from edgelearn.errors import UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, sweep
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.variants import VOICES_Q8, in_voice
 from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
@@ -178,22 +179,26 @@ class Incremental:
     def _sweep(self, device: VoiceDevice, fresh: list[tuple[int, Frames]], report: TeachReport) -> Counts:
         """Move the rows of all words added so far, by the clips of a step and the exemplars; every row weighs the same.
 
-        fresh: the clips, with their rows.  Returns what it cost, but for the network, whose counts go to the report.
+        The exemplars are heard in other voices too.  fresh: the clips, with their rows.  Returns what it cost, but for
+        the network, whose counts go to the report.
         """
         classifier, learner = device.classifier, device.learner
         base, kept = classifier.config.base_rows, device.memory.exemplars()
         scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
-        heard = [learner.embed(frames) for _, frames in fresh]
-        heard += [learner.embed(device.memory.decode(record, scratch)) for record in kept]
-        report.counts += sum((counts for _, counts in heard), Counts())
-        where = [row for row, _ in fresh] + [record.row for record in kept]
-        count = Counter([*where, *range(base)])
+        heard = [(learner.embed(frames), row) for row, frames in fresh]
+        for record in kept:
+            frames = device.memory.decode(record, scratch)
+            # of an old word there are a few exemplars where of a new one there are a hundred clips
+            for voiced in (frames, *(in_voice(frames, *voice) for voice in VOICES_Q8)):
+                heard.append((learner.embed(voiced), record.row))
+        report.counts += sum((counts for (_, counts), _ in heard), Counts())
+        count = Counter([*(row for _, row in heard), *range(base)])
         weights = [WEIGHT_ONE // classifier.rows // max(1, count[row]) for row in range(classifier.rows)]
         moved = range(base, classifier.rows)
         sums = np.empty((len(moved), classifier.config.hidden), np.int32)
         swept = Counts()
         for _ in range(SWEEPS):
-            exemplars = ((unit, row) for (unit, _), row in zip(heard, where, strict=True))
+            exemplars = ((unit, row) for (unit, _), row in heard)
             swept += sweep(classifier, exemplars, weights, moved, ROW_RATE_Q16, sums)
         return swept
 
