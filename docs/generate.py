@@ -319,8 +319,10 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "split": "base: whose clips",
         "classes": "base: classes that were decided between",
         "sparsity": "base: share of deltas that were skipped",
-        "dataset, learner, condition": "fewshot: what this line is about; learner, in incremental: sparse_bptt, sweeps (gradient "
-        "steps on rows only) or prototype",
+        "dataset, learner, condition": (
+            "fewshot: what this line is about; learner, in incremental: sparse_bptt, sweeps (gradient steps on rows only) "
+            "or prototype"
+        ),
         "across_speakers": (
             "fewshot: whether the takes are of N people and the tests of everyone else, and not both of one speaker; "
             "the other words are then those of everyone else too, and base classes that are one of the words "
