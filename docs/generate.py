@@ -320,8 +320,8 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "classes": "base: classes that were decided between",
         "sparsity": "base: share of deltas that were skipped",
         "dataset, learner, condition": (
-            "fewshot: what this line is about; learner, in incremental: sparse_bptt, sweeps (gradient steps on rows only) "
-            "or prototype"
+            "fewshot: what this line is about; learner, in incremental: sparse_bptt, sweeps (gradient steps on rows "
+            "only) or prototype"
         ),
         "across_speakers": (
             "fewshot: whether the takes are of N people and the tests of everyone else, and not both of one speaker; "
