@@ -89,10 +89,9 @@ def sweep(
     most 1 over all exemplars and base rows; sums: int32 [taught rows in use, H], scratch.
     """
     base = classifier.config.base_rows
-    prototypes = classifier.prototypes()[:base].astype(np.int32)
     sums[:] = 0
     utterances = added = 0
-    for unit, row in chain(exemplars, ((classifier.embed(p << 12), row) for row, p in enumerate(prototypes))):
+    for unit, row in chain(exemplars, ((classifier.unit_row(row), row) for row in range(base))):
         added += classifier.add_row_gradient(unit, row, base, weights_q15[row], sums)
         utterances += 1
     for row in moved:

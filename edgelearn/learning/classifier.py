@@ -133,6 +133,10 @@ class Classifier:
         unit: NDArray[np.int16] = self._u_q14.copy()
         return unit
 
+    def unit_row(self, row: int) -> NDArray[np.int16]:
+        """Return a row as a unit vector (int16 Q14)."""
+        return self.embed(self._prototypes[row].astype(np.int32) << 12)
+
     def cosines(self, unit: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use."""
         cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)

@@ -21,7 +21,7 @@ from edgelearn.errors import LearningRejected, TakeRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, VOICES_Q8, altered, in_voice
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, altered, in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -180,10 +180,12 @@ class Learner:
         """
         self._classifier.check_room()
         self._enrolled[:] = 0
-        for number, take in enumerate(takes):
-            self._enrolled += (OWN_VOICE_WEIGHT if number == 0 else TAKE_WEIGHT) * self.embed(take)[0].astype(np.int32)
-        for voice in VOICES_Q8 if takes else ():
-            self._enrolled += self.embed(in_voice(takes[0], *voice))[0]
+        for take in takes[:1]:
+            self._enrolled += OWN_VOICE_WEIGHT * self.embed(take)[0].astype(np.int32)
+            for other in in_other_voices(take):
+                self._enrolled += self.embed(other)[0]
+        for take in takes[1:]:
+            self._enrolled += TAKE_WEIGHT * self.embed(take)[0].astype(np.int32)
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
@@ -192,8 +194,7 @@ class Learner:
 
     def enrol_more(self, row: int, takes: list[NDArray[np.int8]], weight: int) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
-        known = self._classifier.embed(self._classifier.prototypes()[row].astype(np.int32) << 12)
-        self._enrolled[:] = TAKE_WEIGHT * weight * known.astype(np.int32)
+        self._enrolled[:] = TAKE_WEIGHT * weight * self._classifier.unit_row(row).astype(np.int32)
         for take in takes:
             self._enrolled += TAKE_WEIGHT * self.embed(take)[0].astype(np.int32)
         self._takes = weight + len(takes)
@@ -299,6 +300,7 @@ class Learner:
         weights += [half // max(1, taught)] * (classifier.rows - base)
         # a word whose takes gave way to others knows more in its mean than the memory does
         moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
+        # a sum of its own: the counts of what is embedded meanwhile go to the report too
         swept = sweep(classifier, self._all_units(units, report), weights, moved, rate_q16, self._row_sums())
         report.counts += swept
 

@@ -92,8 +92,8 @@ def delta_rule_learner(learner: Learner, classifier: Classifier, _config: Learne
 def ridge_learner(learner: Learner, classifier: Classifier, _config: LearnerConfig) -> KeyLearner:
     """Return ridge regression on the frozen embeddings, to which the prototypes of the base classes are no word."""
     rule = Ridge(classifier.config.taught_rows, classifier.config.hidden)
-    for prototype in classifier.prototypes()[: classifier.config.base_rows]:
-        rule.write(classifier.embed(prototype.astype(np.int32) << 12), None)
+    for row in range(classifier.config.base_rows):
+        rule.write(classifier.unit_row(row), None)
     return KeyLearner(learner, classifier, rule)
 
 

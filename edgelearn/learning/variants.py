@@ -34,6 +34,11 @@ def in_voice(frames: Frames, tempo_q8: int, formant_q8: int) -> Frames:
     return voiced
 
 
+def in_other_voices(frames: Frames) -> tuple[Frames, ...]:
+    """Return an utterance in each of VOICES_Q8."""
+    return tuple(in_voice(frames, *voice) for voice in VOICES_Q8)
+
+
 def altered(frames: Frames) -> tuple[Frames, ...]:
     """Return an utterance late by two frames, quieter, and with its softest third covered."""
     quieter = np.maximum(frames.astype(np.int16) - 8, -128).astype(np.int8)

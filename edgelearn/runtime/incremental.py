@@ -21,7 +21,7 @@ from edgelearn.errors import UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, sweep
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.learning.variants import VOICES_Q8, in_voice
+from edgelearn.learning.variants import in_other_voices
 from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
 
 BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
-LEARNERS = ("sparse_bptt", "sweeps", "prototype")
 SWEEPS, ROW_RATE_Q16 = 60, 19661
 """More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
 LONGEST_RECORD = 255
@@ -108,7 +107,7 @@ class Incremental:
     def run(self, base: Model, learner: str) -> Iterator[dict[str, Any]]:
         """Learn the course on a model of its base words: yields the result of each step, the base's first.
 
-        learner: one of LEARNERS; sweeps are gradient steps on rows only, prototype is none at all.  Raises UsageError
+        learner: sparse_bptt, sweeps for gradient steps on rows only, or prototype for none.  Raises UsageError
         for a model of other words.
         """
         _check_words(base, self.course.base)
@@ -189,7 +188,7 @@ class Incremental:
         for record in kept:
             frames = device.memory.decode(record, scratch)
             # of an old word there are a few exemplars where of a new one there are a hundred clips
-            for voiced in (frames, *(in_voice(frames, *voice) for voice in VOICES_Q8)):
+            for voiced in (frames, *in_other_voices(frames)):
                 heard.append((learner.embed(voiced), record.row))
         report.counts += sum((counts for (_, counts), _ in heard), Counts())
         count = Counter([*(row for _, row in heard), *range(base)])

@@ -61,7 +61,7 @@ def loss_of(toy: Toy) -> float:
     losses: dict[bool, list[float]] = {True: [], False: []}
     heard = [(r.row, toy.memory.decode(r, np.zeros((40, 12), np.int8)).copy()) for r in toy.memory.exemplars()]
     units = [(row, toy.learner.embed(frames)[0]) for row, frames in heard]
-    units += [(row, toy.classifier.embed(toy.classifier.prototypes()[row].astype(np.int32) << 12)) for row in range(3)]
+    units += [(row, toy.classifier.unit_row(row)) for row in range(3)]
     for row, unit in units:
         z = 16 * toy.classifier.cosines(unit) / 2**14
         losses[row >= 3].append(float(np.log(np.exp(z - z[row]).sum())))
