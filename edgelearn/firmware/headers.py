@@ -14,6 +14,8 @@ from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
 from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.head import EXP2_Q15
+from edgelearn.learning.learner import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14, LEAST_GAIN_Q14
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, VOICES_Q8
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.recognizer import ring_frames
 
@@ -81,6 +83,12 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_SWEEPS": learner.sweeps,
         "EL_ROW_RATE_Q16": learner.row_rate_q16,
         "EL_MOST_OLD_LOSS_Q16": round(learner.max_old_loss * 65536),
+        "EL_LEAST_GAIN_Q14": LEAST_GAIN_Q14,
+        "EL_ABOVE_BACKGROUND_Q14": ABOVE_BACKGROUND_Q14,
+        "EL_BELOW_TAKES_Q14": BELOW_TAKES_Q14,
+        "EL_VOICES": len(VOICES_Q8),
+        "EL_OWN_VOICE_WEIGHT": OWN_VOICE_WEIGHT,
+        "EL_TAKE_WEIGHT": TAKE_WEIGHT,
         "EL_SEED_STATE_HIGH": _wide(random["state"] >> 64),
         "EL_SEED_STATE_LOW": _wide(random["state"]),
         "EL_SEED_INCREMENT_HIGH": _wide(random["inc"] >> 64),
@@ -99,7 +107,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
 
 
 def tables_header(model: Model) -> str:
-    """Return edgelearn_tables.h: the constants of front end and classifier, which tables.c defines."""
+    """Return edgelearn_tables.h: the constants of front end, classifier and voices, which tables.c defines."""
     t = make_tables(model.frontend)
     frontend: list[tuple[str, str, NDArray[Any]]] = [
         ("int32_t", "el_window_q15", t.window_q15),
@@ -112,6 +120,7 @@ def tables_header(model: Model) -> str:
         ("int32_t", "el_log_q16", t.log_q16),
         ("int8_t", "el_subtraction", subtraction_table(model.frontend.gain_q20)),
         ("int32_t", "el_exp2_q15", EXP2_Q15),
+        ("int16_t", "el_voices_q8", np.array(VOICES_Q8)),
     ]
     declared = "".join(f"extern const {kind} {name}[{array.size}];\n" for kind, name, array in frontend)
     defined = "".join(f"{c_array(f'const {kind} {name}', array.ravel().tolist())}" for kind, name, array in frontend)

@@ -94,7 +94,7 @@ static void backward_columns(
     el_device.saturations += saturated;
 }
 
-static void clear(int32_t *values, int32_t count)
+void el_clear(int32_t *values, int32_t count)
 {
     for (int32_t j = 0; j < count; j++) {
         values[j] = 0;
@@ -107,11 +107,11 @@ void el_backward_begin(void)
     el_device.gradient_step.stop = el_memory.tape_fill[1];
     for (int k = 0; k < EL_LAYERS; k++) {
         const el_layer *layer = &el_layers[k];
-        clear(layer->grad_h, layer->hidden);
-        clear(layer->grad_c, layer->hidden);
-        clear(layer->grad_memory, 4 * layer->hidden);
-        clear(layer->grad_h_hat, layer->hidden);
-        clear(layer->grad_x_hat, k ? layer->inputs : 0);
+        el_clear(layer->grad_h, layer->hidden);
+        el_clear(layer->grad_c, layer->hidden);
+        el_clear(layer->grad_memory, 4 * layer->hidden);
+        el_clear(layer->grad_h_hat, layer->hidden);
+        el_clear(layer->grad_x_hat, k ? layer->inputs : 0);
     }
 }
 

@@ -4,7 +4,6 @@
  * network for what was heard, a frame a call. While weights are half changed frames wait.
  */
 #include "edgelearn.h"
-#include "fixed.h"
 
 el_arena el_memory;
 el_device_state el_device;
@@ -46,13 +45,6 @@ void el_reset(void)
     el_device.built = el_device.changes;
     for (int32_t n = 0; n < el_device.words; n++) {
         el_device.word[n].last_heard = EL_NEVER;
-    }
-}
-
-static void clear_pool(const el_stream *stream)
-{
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        stream->pool[j] = 0;
     }
 }
 
@@ -108,7 +100,7 @@ static void take_up(void)
         el_state_reset(&el_listening);
         el_device.built = el_device.changes;
         el_device.active = 0;
-        clear_pool(&el_listening);
+        el_clear(el_listening.pool, EL_HIDDEN);
         el_device.goal = now + 1;
         el_device.last = now;
         break;

@@ -207,6 +207,7 @@ void el_forward(const el_stream *stream, const int8_t *frame, int taping);
 void el_accumulate(const el_layer *layer, const uint16_t *columns, const int16_t *deltas, int32_t used, int32_t *memory);
 /* The backward pass, a frame a call, and the update, a column or the biases of a layer a call: 0 after the last one.
  * grad_h: dL/dh of the last layer, the same for every frame, int32 [EL_HIDDEN]. */
+void el_clear(int32_t *values, int32_t count);
 void el_backward_begin(void);
 int el_backward_frame(const int32_t *grad_h);
 void el_update_begin(int32_t mult, int32_t shift);

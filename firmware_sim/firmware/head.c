@@ -184,9 +184,7 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step)
         int64_t share_q15 = (int64_t)weight[k] * 32768 / total - (k == target ? 32768 : 0);
         weight[k] = (int32_t)el_floor_div(share_q15 * 65536, norm_q8[k]);
     }
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        gradient[j] = 0;
-    }
+    el_clear(gradient, EL_HIDDEN);
     for (int32_t k = 0; k < rows; k++) {
         const int8_t *row = prototype(k);
         for (int j = 0; weight[k] && j < EL_HIDDEN; j++) {

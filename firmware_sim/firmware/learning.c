@@ -5,13 +5,20 @@
  */
 #include "learning.h"
 #include "fixed.h"
+#include "edgelearn_tables.h"
 
 #define LEAST_SHIFT 4 /* of an update's rate */
 
-/* See edgelearn/learning/variants.py: how many times as fast, and where each band is read, Q8. */
-static const struct {
-    int16_t tempo, formant;
-} voices[EL_VOICES] = {{256, 256}, {210, 238}, {312, 274}};
+/* How many times as fast a voice is, and where each band is read, Q8: see edgelearn/learning/variants.py. */
+static int32_t tempo_q8(int32_t voice)
+{
+    return el_voices_q8[2 * voice - 2];
+}
+
+static int32_t formant_q8(int32_t voice)
+{
+    return el_voices_q8[2 * voice - 1];
+}
 
 void el_run_begin(const int8_t *frames, int32_t first, int32_t count, int32_t taped_from)
 {
@@ -22,15 +29,13 @@ void el_run_begin(const int8_t *frames, int32_t first, int32_t count, int32_t ta
     run->taped_from = taped_from;
     run->voice = 0;
     el_state_reset(&el_learning);
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_pool[j] = 0;
-    }
+    el_clear(el_memory.learning_pool, EL_HIDDEN);
 }
 
 void el_run_again(int32_t voice)
 {
     el_run *run = &el_device.run;
-    int32_t spoken = run->spoken, count = spoken ? (spoken - 1) * 256 / voices[voice].tempo + 1 : 0;
+    int32_t spoken = run->spoken, count = spoken ? (spoken - 1) * 256 / tempo_q8(voice) + 1 : 0;
     el_run_begin(run->frames, 0, count, count);
     run->spoken = spoken;
     run->voice = voice;
@@ -39,10 +44,10 @@ void el_run_again(int32_t voice)
 /* Frame t in another voice: between two frames, and in them between two bands. */
 static void frame_in_voice(const el_run *run, int8_t *out)
 {
-    int32_t at = run->t * voices[run->voice].tempo, late = at & 255, next = (at >> 8) + 1 < run->spoken;
+    int32_t at = run->t * tempo_q8(run->voice), late = at & 255, next = (at >> 8) + 1 < run->spoken;
     const int8_t *low = run->frames + (at >> 8) * EL_INPUTS, *high = low + next * EL_INPUTS;
     for (int32_t k = 0; k < EL_INPUTS; k++) {
-        int32_t band = el_limit(k * voices[run->voice].formant, 0, (EL_INPUTS - 1) * 256), b = band >> 8;
+        int32_t band = el_limit(k * formant_q8(run->voice), 0, (EL_INPUTS - 1) * 256), b = band >> 8;
         int32_t up = b + 1 < EL_INPUTS ? b + 1 : b, share = band & 255;
         int32_t here = low[b] * (256 - late) + high[b] * late, there = low[up] * (256 - late) + high[up] * late;
         out[k] = (int8_t)el_rshift(here * (256 - share) + there * share, 16);

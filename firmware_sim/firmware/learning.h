@@ -13,13 +13,8 @@
  * from `taped_from` on. A slice is a frame; at the end learning_pool holds the sum of h. */
 void el_run_begin(const int8_t *frames, int32_t first, int32_t count, int32_t taped_from);
 int el_run_frame(void);
-/* The same frames, all of them, as voice 1 .. EL_VOICES - 1 would have said them; nothing is taped. */
-#define EL_VOICES 3
+/* The same frames, all of them, as voice 1 .. EL_VOICES would have said them; nothing is taped. */
 void el_run_again(int32_t voice);
-
-/* Of a take in the sum of a word's takes; of the first one its own voice counts twice, every other once. */
-#define EL_OWN_VOICE_WEIGHT 2
-#define EL_TAKE_WEIGHT (EL_OWN_VOICE_WEIGHT + EL_VOICES - 1)
 
 /* One gradient step on a record of the rehearsal memory. */
 void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
@@ -33,7 +28,7 @@ int el_pass_slice(void);
 /* Decode a record, as one of its variants (0: as it is), and begin to run it. */
 void el_exemplar_begin(const el_record *record, int32_t variant);
 int16_t *el_kept_unit(int32_t n); /* int16 Q14 [EL_HIDDEN], of the first lesson->units exemplars */
-void el_clear(int32_t *values, int32_t count);
+void el_add_unit(int32_t *sum, int32_t weight); /* what is in classifier_embedding, to int32 [EL_HIDDEN] */
 
 /* A lesson, see lesson.c. */
 int el_lesson_slice(void);

@@ -6,9 +6,6 @@
 #include "learning.h"
 #include "fixed.h"
 
-#define ABOVE_BACKGROUND_Q14 328 /* 0.02 */
-#define BELOW_TAKES_Q14 1638     /* 0.1 */
-#define LEAST_GAIN_Q14 164       /* 0.01 */
 #define WEIGHT_ONE 32768
 
 typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
@@ -66,10 +63,10 @@ static void follow(void)
 /* The score from which the word counts as said: above the background, and below its own takes. */
 static int32_t threshold(void)
 {
-    int32_t least = lesson->best_other + ABOVE_BACKGROUND_Q14;
+    int32_t least = lesson->best_other + EL_ABOVE_BACKGROUND_Q14;
     least = least > lesson->config.least_q14 ? least : lesson->config.least_q14;
     if (lesson->takes) {
-        int32_t most = (int32_t)el_floor_div(lesson->own, lesson->takes) - BELOW_TAKES_Q14;
+        int32_t most = (int32_t)el_floor_div(lesson->own, lesson->takes) - EL_BELOW_TAKES_Q14;
         least = least < most ? least : most;
     }
     return least;
@@ -268,7 +265,7 @@ static int next_stage(void)
         }
         break;
     case EL_SEPARATION_AFTER:
-        lesson->gained = separation() > lesson->separation + LEAST_GAIN_Q14;
+        lesson->gained = separation() > lesson->separation + EL_LEAST_GAIN_Q14;
         if (lesson->gained) {
             el_pass_begin(EL_THRESHOLD);
         } else {

@@ -16,17 +16,10 @@ static int32_t room_for_units(void)
     return (EL_IDLE_NUMBERS - 2 * (el_device.rows - EL_BASE_ROWS) * EL_HIDDEN) / EL_HIDDEN;
 }
 
-void el_clear(int32_t *values, int32_t count)
-{
-    for (int32_t j = 0; j < count; j++) {
-        values[j] = 0;
-    }
-}
-
-static void add_unit(int32_t *sum)
+void el_add_unit(int32_t *sum, int32_t weight)
 {
     for (int j = 0; j < EL_HIDDEN; j++) {
-        sum[j] += el_memory.classifier_embedding[j];
+        sum[j] += weight * el_memory.classifier_embedding[j];
     }
 }
 
@@ -94,11 +87,11 @@ static void hear(const el_record *record)
         break;
     }
     case EL_KEPT:
-        add_unit(el_memory.learning_kept);
+        el_add_unit(el_memory.learning_kept, 1);
         break;
     case EL_FOLLOW:
     case EL_FOLLOW_LAST:
-        add_unit(el_memory.classifier_gradient); /* free between two gradient steps */
+        el_add_unit(el_memory.classifier_gradient, 1); /* free between two gradient steps */
         lesson->takes++;
         break;
     default: /* EL_KEEP_UNITS */

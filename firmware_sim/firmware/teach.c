@@ -3,9 +3,7 @@
 
 int32_t el_enrol_begin(void)
 {
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_enrolled[j] = 0;
-    }
+    el_clear(el_memory.learning_enrolled, EL_HIDDEN);
     el_device.takes = 0;
     return el_device.rows < EL_ROWS ? el_device.rows : -1;
 }
@@ -13,9 +11,8 @@ int32_t el_enrol_begin(void)
 void el_enrol_more(int32_t row, int32_t weight)
 {
     el_unit_row(row);
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_enrolled[j] = EL_TAKE_WEIGHT * weight * el_memory.classifier_embedding[j];
-    }
+    el_clear(el_memory.learning_enrolled, EL_HIDDEN);
+    el_add_unit(el_memory.learning_enrolled, EL_TAKE_WEIGHT * weight);
     el_device.takes = weight;
 }
 
@@ -35,10 +32,8 @@ static int take_slice(void)
         return 1;
     }
     el_unit_embedding(el_memory.learning_pool);
-    for (int j = 0; j < EL_HIDDEN; j++) {
-        el_memory.learning_enrolled[j] += weight * el_memory.classifier_embedding[j];
-    }
-    if (first && run->voice + 1 < EL_VOICES) {
+    el_add_unit(el_memory.learning_enrolled, weight);
+    if (first && run->voice < EL_VOICES) {
         el_run_again(run->voice + 1);
         return 1;
     }
