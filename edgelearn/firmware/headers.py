@@ -80,6 +80,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_RATE_Q16": learner.rate_q16,
         "EL_STEPS": learner.steps,
         "EL_LEAST_TAKES": learner.least_takes,
+        "EL_LEAST_SPREAD": learner.least_spread,
         "EL_SWEEPS": learner.sweeps,
         "EL_ROW_RATE_Q16": learner.row_rate_q16,
         "EL_MOST_OLD_LOSS_Q16": round(learner.max_old_loss * 65536),

@@ -21,6 +21,7 @@ from edgelearn.errors import LearningRejected, TakeRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
+from edgelearn.learning.takes import variance
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, altered, in_other_voices
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from edgelearn.engine.network import Gradients, Network, State, WeightGradients
     from edgelearn.engine.tape import Tape
     from edgelearn.learning.classifier import Classifier
-    from edgelearn.learning.rehearsal import RehearsalMemory
+    from edgelearn.learning.rehearsal import Exemplar, RehearsalMemory
 
 ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
-LEAST_GAIN_Q14 = 164  # 0.01: less than that says nothing of takes to come
+LEAST_GAIN_Q14 = 82  # 0.005: less than that says nothing of takes to come
 PASSES = 5
 """How often a lesson embeds all exemplars besides its steps: for the sweeps, and for the checks before and after."""
 
@@ -42,15 +43,17 @@ class LearnerConfig:
     """How a word is learned.
 
     steps: gradient steps, takes and rehearsal in turn; rate_q16: their learning rate, Q16; least_takes: of a word,
-    below which there are none: one or two takes say nothing of what varies; sweeps: gradient steps on the prototypes
-    of all taught words after that; row_rate_q16: their learning rate, Q16; max_old_loss: share of the old words'
-    exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean of the
-    others; seed: of the order of examples and of the rounding.
+    below which there are none: one or two takes say nothing of what varies; least_spread: standard deviation of the
+    takes' features (steps of 0.27 dB), below which there are none either: noisy takes teach the network noise; sweeps:
+    gradient steps on the prototypes of all taught words after that; row_rate_q16: their learning rate, Q16;
+    max_old_loss: share of the old words' exemplars that may be lost before the update is undone; agreement_q14: least
+    cosine of a take to the mean of the others; seed: of the order of examples and of the rounding.
     """
 
     steps: int = 40
     rate_q16: int = 10
     least_takes: int = 3
+    least_spread: int = 48
     sweeps: int = 20
     row_rate_q16: int = 9830  # 0.15
     max_old_loss: float = 0.1
@@ -223,7 +226,7 @@ class Learner:
         new = [n for n, record in enumerate(records) if record.row == row]
         old = [n for n, record in enumerate(records) if record.row != row]
         queues: dict[bool, list[int]] = {True: [], False: []}
-        for number in range(config.steps if len(new) >= config.least_takes else 0):
+        for number in range(self._steps_on([records[n] for n in new], config)):
             fresh = number % 2 == 0 or not old
             if not queues[fresh]:
                 queues[fresh] = list(rng.permutation(new if fresh else old))
@@ -251,6 +254,12 @@ class Learner:
             self._classifier.load(prototypes)
             report.old_after = report.old_before
         yield report
+
+    def _steps_on(self, takes: list[Exemplar], config: LearnerConfig) -> int:
+        """Return how many steps of BPTT these takes are good for: all or none."""
+        spread = sum(variance(self._memory.decode(record, self._frames)) for record in takes)
+        clear = spread >= config.least_spread**2 * len(takes)
+        return config.steps if clear and len(takes) >= config.least_takes else 0
 
     def separation_q14(self, row: int, report: TeachReport) -> int:
         """Return how far (Q14) a word's takes score above the best of all other exemplars, on average.

@@ -42,6 +42,16 @@ def check_length(frames: int, endpoint: EndpointConfig, name: str) -> None:
         raise TakeRejected(f"{name} is too long ({20 * spoken} ms)", "say one word, and be silent before and after it")
 
 
+def variance(frames: NDArray[np.int8]) -> int:
+    """Return the variance of all features (int8 Q6, [T, bands]) of a take, in feature steps squared, rounded down.
+
+    Noise makes it smaller: it fills what is soft in a take.
+    """
+    values = frames.astype(np.int64)
+    total = int(values.sum())
+    return (values.size * int((values**2).sum()) - total * total) // max(1, values.size**2)
+
+
 def take_from_clip(
     samples: NDArray[np.int16], frontend: Frontend, endpoint: EndpointConfig, name: str
 ) -> NDArray[np.int8]:

@@ -96,7 +96,7 @@ typedef enum {
 
 /* How a word is learned, see LearnerConfig in edgelearn/learning/learner.py. */
 typedef struct {
-    int32_t steps, rate_q16, least_takes, sweeps, row_rate_q16, most_old_loss_q16;
+    int32_t steps, rate_q16, least_takes, least_spread, sweeps, row_rate_q16, most_old_loss_q16;
     int32_t least_q14; /* of the word's threshold */
 } el_lesson_config;
 
@@ -151,6 +151,7 @@ typedef struct {
     int32_t at, variant, running;  /* the exemplar under way: offset of its record */
     int32_t number, layer, column; /* the utterance or row of a sweep; what is compared or put back */
     int32_t right, total, own, takes, best_other, units;
+    int32_t spread; /* sum of the variances of the word's takes */
     el_random random, order[2]; /* order, left: of the queues of old and of new exemplars, the state before they */
     int32_t left[2];            /* were drawn, and how many are left */
 } el_lesson;

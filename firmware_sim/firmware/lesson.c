@@ -14,7 +14,7 @@ typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
 typedef char el_a_moved_row_is_in_32_bits[EL_ROW_RATE_Q16 < 12288 ? 1 : -1];
 
 const el_lesson_config el_lesson_default = {
-    EL_STEPS, EL_RATE_Q16, EL_LEAST_TAKES, EL_SWEEPS, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
+    EL_STEPS, EL_RATE_Q16, EL_LEAST_TAKES, EL_LEAST_SPREAD, EL_SWEEPS, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
 
 static el_lesson *const lesson = &el_device.lesson;
 
@@ -98,7 +98,8 @@ static void next_step(void)
     int32_t own = el_records_count(&el_rehearsal, lesson->row), others = el_exemplars() - own;
     int fresh = lesson->steps % 2 == 0 || others == 0;
     el_record record;
-    if (own < lesson->config.least_takes || lesson->steps >= lesson->config.steps) {
+    int32_t least = lesson->config.least_spread * lesson->config.least_spread;
+    if (own < lesson->config.least_takes || lesson->spread < least * own || lesson->steps >= lesson->config.steps) {
         el_pass_begin(EL_FOLLOW_LAST);
         return;
     }

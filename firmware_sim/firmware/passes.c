@@ -64,6 +64,18 @@ void el_exemplar_begin(const el_record *record, int32_t variant)
     lesson->running = 1;
 }
 
+/* Of all features of an utterance, in feature steps squared. */
+static int32_t variance(const int8_t *values, int32_t count)
+{
+    int32_t total = 0;
+    int64_t squares = 0;
+    for (int32_t n = 0; n < count; n++) {
+        total += values[n];
+        squares += values[n] * values[n];
+    }
+    return count ? (int32_t)((count * squares - (int64_t)total * total) / ((int64_t)count * count)) : 0;
+}
+
 /* What a pass does with an exemplar, whose unit vector is in classifier_embedding. */
 static void hear(const el_record *record)
 {
@@ -88,6 +100,7 @@ static void hear(const el_record *record)
     }
     case EL_KEPT:
         el_add_unit(el_memory.learning_kept, 1);
+        lesson->spread += variance(el_memory.learning_frames, record->frames * EL_BANDS);
         break;
     case EL_FOLLOW:
     case EL_FOLLOW_LAST:
@@ -148,6 +161,7 @@ void el_pass_begin(el_stage stage)
     lesson->best_other = SCORE_FLOOR;
     if (stage == EL_KEPT) {
         el_clear(el_memory.learning_kept, EL_HIDDEN);
+        lesson->spread = 0;
     } else if (stage == EL_FOLLOW || stage == EL_FOLLOW_LAST) {
         el_clear(el_memory.classifier_gradient, EL_HIDDEN);
     } else if (stage == EL_KEEP_UNITS) {

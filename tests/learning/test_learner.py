@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from fractions import Fraction
 
@@ -23,9 +24,10 @@ from edgelearn.learning.learner import (
     TeachReport,
     step_rate,
 )
+from edgelearn.learning.takes import variance
 from edgelearn.learning.variants import TAKE_WEIGHT, VOICES_Q8, altered, in_voice
 from tests import reference_head
-from tests.learning.toy import LONGEST, Toy, make_toy, takes_of
+from tests.learning.toy import BANDS, LONGEST, Toy, make_toy, takes_of
 
 CONFIG = LearnerConfig(steps=10, rate_q16=3000, sweeps=0, max_old_loss=1.0)
 # losses (nats, Q10) of these ten steps; all arithmetic is in integers, so they are the same everywhere
@@ -90,6 +92,21 @@ def test_the_network_learns_from_three_takes_on(takes: int, updates: int) -> Non
     before = toy.network.masters(0)
     assert teach(toy, row, dataclasses.replace(CONFIG, sweeps=2)).updates == updates
     assert (toy.network.masters(0) == before).all() == (updates == 0)
+
+
+def test_noisy_takes_move_no_weights_but_rows() -> None:
+    for beyond in (0, 1):
+        toy = make_toy(0)
+        row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+        mine = [
+            toy.memory.decode(r, np.zeros((LONGEST, BANDS), np.int8)) for r in toy.memory.exemplars() if r.row == row
+        ]
+        least = math.isqrt(sum(variance(take) for take in mine) // len(mine)) + beyond
+        before, rows = toy.network.masters(0), toy.classifier.prototypes()
+        report = teach(toy, row, dataclasses.replace(CONFIG, sweeps=2, least_spread=least))
+        assert report.updates == (0 if beyond else CONFIG.steps)
+        assert (toy.network.masters(0) == before).all() == bool(beyond)
+        assert report.gained == (toy.classifier.prototypes() != rows).any()
 
 
 def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() -> None:

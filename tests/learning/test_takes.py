@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 import edgelearn
 from edgelearn.audio.clips import read_clip
@@ -14,7 +20,7 @@ from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.arena import Arena
 from edgelearn.errors import TakeRejected
-from edgelearn.learning.takes import LEAST_SPOKEN, check_length, check_samples, take_from_clip
+from edgelearn.learning.takes import LEAST_SPOKEN, check_length, check_samples, take_from_clip, variance
 
 DEMO = Path(edgelearn.__file__).parent / "assets" / "demo"
 TAKE = sorted(DEMO.glob("*take*.wav"))[0]
@@ -73,3 +79,11 @@ def test_lengths() -> None:
             check_length(context - 1, endpoint, "it")
         with pytest.raises(TakeRejected, match=r"too long \(1600 ms\)"):
             check_length(80 + context, endpoint, "it")
+
+
+@given(arrays(np.int8, st.tuples(st.integers(0, 90), st.integers(1, 32))))
+@example(np.tile(np.array([-128, 127], np.int8), (255, 16)))
+def test_variance_is_that_of_exact_fractions(frames: NDArray[np.int8]) -> None:
+    values = [Fraction(int(value)) for value in frames.ravel()]
+    mean = sum(values) / max(1, len(values))
+    assert variance(frames) == math.floor(sum((value - mean) ** 2 for value in values) / max(1, len(values)))

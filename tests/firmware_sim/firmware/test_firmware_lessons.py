@@ -42,7 +42,16 @@ SANITIZERS = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 class Config(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int32)
-        for name in ("steps", "rate_q16", "least_takes", "sweeps", "row_rate_q16", "most_old_loss_q16", "least_q14")
+        for name in (
+            "steps",
+            "rate_q16",
+            "least_takes",
+            "least_spread",
+            "sweeps",
+            "row_rate_q16",
+            "most_old_loss_q16",
+            "least_q14",
+        )
     ]
 
 
@@ -113,7 +122,7 @@ class Board:
 
     def begin(self, row: int, config: LearnerConfig, least_q14: int) -> int:
         numbers = Config(
-            config.steps, config.rate_q16, config.least_takes, config.sweeps, config.row_rate_q16,
+            config.steps, config.rate_q16, config.least_takes, config.least_spread, config.sweeps, config.row_rate_q16,
             round(65536 * config.max_old_loss), least_q14,
         )  # fmt: skip
         found: int = self.library.el_lesson_begin(row, ctypes.byref(numbers), self.image, len(self.image))
@@ -293,17 +302,21 @@ def test_sound_that_is_missing_while_frames_wait_is_missing_there(
 def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]
 ) -> None:
-    """Three words from two and three takes, more takes of one of them: with what `VoiceDevice` does around a lesson."""
+    """Words of clear, few and noisy takes, more takes of one of them: with what `VoiceDevice` does around a lesson."""
     device = make_device(model)
     board = Board(library, model, device)
     loose = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0, agreement_q14=-16384)
     backwards = [np.ascontiguousarray(take[::-1]) for take in takes]
-    lessons = [("computer", takes), ("retupmoc", backwards[:2]), ("puter", [take[12:] for take in takes])]
+    noisy = [np.maximum(take, 20) for take in takes]
+    lessons = [
+        ("computer", takes), ("retupmoc", backwards[:2]), ("puter", [take[12:] for take in takes]), ("noisy", noisy)
+    ]  # fmt: skip
     for name, mine in lessons:
         report = list(device.teach(name, mine, loose))[-1]
         row = board.enrol(mine)
         done = board.teach(row, loose, model.open_set_q14)
         assert (done.gained, done.steps, done.left_out) == (report.gained, report.updates, report.truncated_frames)
+        assert done.steps == (loose.steps if name in ("computer", "puter") else 0)
         assert done.threshold_q14 == device.model().word(name).threshold_q14
         assert done.old_after == round(report.old_after * done.old)
         assert library.el_add_word(row, done.threshold_q14) == OK
