@@ -1,9 +1,8 @@
 """`evaluate incremental`: base words first, then a few new ones at a time, batch 1, with bounded memories of the old.
 
 The experiment of Chen et al., AAAI 2024 (arXiv 2312.09391), on the device: each new word gets a row from all its
-training clips, then every clip is a gradient step of its own, with a rehearsal exemplar of an older word after it.
-What is rehearsed is what a memory of so many bytes holds. Sweeps over the clips and the memory come last: gradient
-steps on the rows of all words that were added.
+training clips, then every clip is a gradient step of its own. Sweeps over the clips and over what a memory of so many
+bytes holds of the older words come last: gradient steps on the rows of all words that were added.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, sweep
+from edgelearn.learning.embeddings import EmbeddingMemory
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.learning.variants import in_other_voices
 from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
 SWEEPS, ROW_RATE_Q16 = 60, 19661
 """More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
-LONGEST_RECORD = 255
-LEAST_RECORD_BYTES = 256  # of an exemplar; most are two to four times as long
+NO_FRAMES = 0  # bytes of utterances to run again
 
 
 def key_of(clip: ClipInfo) -> str:
@@ -112,17 +110,18 @@ class Incremental:
         """
         _check_words(base, self.course.base)
         device = self._device(base)
+        memory = EmbeddingMemory(self._rehearsal_bytes, base.network.hidden)
         rng = np.random.default_rng(self._seed)
         rows = {word: row for row, word in enumerate(base.labels)}
         tests = self._utterances(base, self._tests)
         speakers = [clip.speaker for clip in self._tests]
         for word in self.course.base:
-            self._remember(device, rows[word], self._utterances(base, self._train[word]), rng)
+            self._remember(device, memory, rows[word], self._utterances(base, self._train[word]), rng)
         for step, words in enumerate(self._so_far()):
             counts, swept, updates = Counts(), Counts(), 0
             if step:
                 takes = {word: self._utterances(base, self._train[word]) for word in self.course.steps[step - 1]}
-                counts, swept, updates = self._learn(device, takes, rows, learner, rng)
+                counts, swept, updates = self._learn(device, memory, takes, rows, learner, rng)
             units, heard = embed_all(device, tests)
             right = self._right(device, units, rows, words)
             known = [speaker for speaker, clip in zip(speakers, self._tests, strict=True) if key_of(clip) in words]
@@ -133,7 +132,7 @@ class Incremental:
                 "accuracy_ci95": _interval(right, known, self._seed),
                 "n": len(right),
                 "rehearsal_bytes": self._rehearsal_bytes,
-                "rehearsal_used_bytes": device.memory.used_bytes,
+                "rehearsal_used_bytes": memory.used_bytes,
                 "updates": updates,
                 "sparsity": counts.sparsity,
                 **_work(device, counts, swept, updates),
@@ -145,8 +144,8 @@ class Incremental:
             }
 
     def _learn(
-        self, device: VoiceDevice, takes: dict[str, list[Frames]], rows: dict[str, int], learner: str,
-        rng: np.random.Generator,
+        self, device: VoiceDevice, memory: EmbeddingMemory, takes: dict[str, list[Frames]], rows: dict[str, int],
+        learner: str, rng: np.random.Generator,
     ) -> tuple[Counts, Counts, int]:  # fmt: skip
         """Learn the words of a step and add their rows; returns what network and sweeps cost, and gradient steps."""
         fresh: list[tuple[int, Frames]] = []
@@ -154,50 +153,35 @@ class Incremental:
             rows[word] = device.classifier.add_row(_mean_unit(device, utterances))
             fresh += [(rows[word], frames) for frames in utterances]
         report, swept, updates = TeachReport(), Counts(), 0
-        scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
         if learner == "sparse_bptt":
-            old: list[int] = []
             for n in rng.permutation(len(fresh)):
                 row, frames = fresh[n]
                 updates += self._step(device, frames, row, rng, report)
-                records = device.memory.exemplars()
-                if not old:
-                    old = [int(k) for k in rng.permutation(len(records))]
-                if old:
-                    record = records[old.pop()]
-                    frames = device.memory.decode(record, scratch)
-                    updates += self._step(device, frames, record.row, rng, report)
             for word, utterances in takes.items():
                 device.classifier.set_row(rows[word], _mean_unit(device, utterances))
         if learner != "prototype":
-            swept = self._sweep(device, fresh, report)
+            swept = self._sweep(device, memory, fresh, report)
         for word, utterances in takes.items():
-            self._remember(device, rows[word], utterances, rng)
+            self._remember(device, memory, rows[word], utterances, rng)
         return report.counts, swept, updates
 
-    def _sweep(self, device: VoiceDevice, fresh: list[tuple[int, Frames]], report: TeachReport) -> Counts:
-        """Move the rows of all words added so far, by the clips of a step and the exemplars; every row weighs the same.
+    def _sweep(
+        self, device: VoiceDevice, memory: EmbeddingMemory, fresh: list[tuple[int, Frames]], report: TeachReport
+    ) -> Counts:
+        """Move the rows of all words added so far, by the clips of a step and the memory; every row weighs the same.
 
-        The exemplars are heard in other voices too.  fresh: the clips, with their rows.  Returns what it cost, but for
-        the network, whose counts go to the report.
+        fresh: the clips, with their rows.  Returns what it cost, but for the network, whose counts go to the report.
         """
-        classifier, learner = device.classifier, device.learner
-        base, kept = classifier.config.base_rows, device.memory.exemplars()
-        scratch = np.empty((LONGEST_RECORD, device.frontend.config.bands), np.int8)
-        heard = [(learner.embed(frames), row) for row, frames in fresh]
-        for record in kept:
-            frames = device.memory.decode(record, scratch)
-            # of an old word there are a few exemplars where of a new one there are a hundred clips
-            for voiced in (frames, *in_other_voices(frames)):
-                heard.append((learner.embed(voiced), record.row))
+        classifier, base = device.classifier, device.classifier.config.base_rows
+        heard = [(device.learner.embed(frames), row) for row, frames in fresh]
         report.counts += sum((counts for (_, counts), _ in heard), Counts())
-        count = Counter([*(row for _, row in heard), *range(base)])
-        weights = [WEIGHT_ONE // classifier.rows // max(1, count[row]) for row in range(classifier.rows)]
+        exemplars = [*((unit, row) for (unit, _), row in heard), *memory.units()]
+        count = Counter([*(row for _, row in exemplars), *range(base)])
+        weights = [WEIGHT_ONE // classifier.rows // count[row] for row in range(classifier.rows)]
         moved = range(base, classifier.rows)
         sums = np.empty((len(moved), classifier.config.hidden), np.int32)
         swept = Counts()
         for _ in range(SWEEPS):
-            exemplars = ((unit, row) for (unit, _), row in heard)
             swept += sweep(classifier, exemplars, weights, moved, ROW_RATE_Q16, sums)
         return swept
 
@@ -209,16 +193,15 @@ class Incremental:
         device.learner.step(frames, row, int(rng.integers(2**32)), self._config, report)
         return int(report.counts.weight_bytes_written > before)
 
-    def _remember(self, device: VoiceDevice, row: int, utterances: list[Frames], rng: np.random.Generator) -> None:
-        """Offer a random share of a word's utterances to the memory; it keeps as many as of other words."""
-        share = max(1, self._rehearsal_bytes // LEAST_RECORD_BYTES // len(self.course.base))
-        for n in rng.permutation(len(utterances))[:share]:
-            device.memory.add(row, utterances[n])
+    def _remember(
+        self, device: VoiceDevice, memory: EmbeddingMemory, row: int, utterances: list[Frames], rng: np.random.Generator
+    ) -> None:
+        """Offer a word's utterances to the memory in random order; it keeps as many as of other words."""
+        memory.add(row, [device.learner.embed(utterances[n])[0] for n in rng.permutation(len(utterances))])
 
     def _device(self, model: Model) -> VoiceDevice:
-        """Return a device with room for the rehearsal memory and the longest tape."""
-        budget = device_bytes(model, MOST_TAPE_FRAMES, self._rehearsal_bytes)
-        return VoiceDevice(model, budget, self._rehearsal_bytes)
+        """Return a device with room for the longest tape; exemplars are kept beside it, see `EmbeddingMemory`."""
+        return VoiceDevice(model, device_bytes(model, MOST_TAPE_FRAMES, NO_FRAMES), NO_FRAMES)
 
     def _utterances(self, model: Model, clips: Sequence[ClipInfo]) -> list[Frames]:
         read = ClipReader(model)
