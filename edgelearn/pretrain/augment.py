@@ -11,14 +11,23 @@ from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
 Samples = NDArray[np.float32]
 SAMPLE_RATE_HZ = 16000
-ROOM_SHARE = 0.3
-MICROPHONE_SHARE = 0.35
-NOISE_SHARE = 0.75
 SYNTHETIC_NOISE_SHARE = 0.3
 FORMANT_BANDS = 1.8
 TILT_STEPS = 11.0  # feature steps; these are 6 dB of power
 GAIN_STEPS = 4.0
 TEMPO = 0.06
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """In what share of the versions of a clip there is a room, a small microphone, and noise."""
+
+    room: float = 0.3
+    microphone: float = 0.35
+    noise: float = 0.75
+
+
+USUAL = Conditions()
 
 
 def change_speed(signal: Samples, factor: float) -> Samples:
@@ -67,14 +76,16 @@ def with_noise(signal: Samples, noises: Sequence[Samples], rng: np.random.Genera
     return signal + noise * np.float32(np.sqrt(loud / power) * 10 ** (-snr_db / 20))
 
 
-def augment(signal: Samples, noises: Sequence[Samples], rng: np.random.Generator) -> NDArray[np.int16]:
+def augment(
+    signal: Samples, noises: Sequence[Samples], rng: np.random.Generator, conditions: Conditions = USUAL
+) -> NDArray[np.int16]:
     """Return one random version of a clip (float32, int16 units) as int16."""
     signal = change_speed(signal, float(np.exp(rng.uniform(np.log(0.87), np.log(1.15)))))
-    if rng.random() < ROOM_SHARE:
+    if rng.random() < conditions.room:
         signal = in_room(signal, rng)
-    if rng.random() < MICROPHONE_SHARE:
+    if rng.random() < conditions.microphone:
         signal = through_microphone(signal, rng)
-    if rng.random() < NOISE_SHARE:
+    if rng.random() < conditions.noise:
         signal = with_noise(signal, noises, rng, rng.uniform(3, 30))
     peak = float(np.abs(signal).max()) + 1e-9
     gain = min(10 ** (rng.uniform(-14, 8) / 20), 32000 / peak)

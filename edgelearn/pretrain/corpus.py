@@ -23,7 +23,7 @@ from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
-from edgelearn.pretrain.augment import SAMPLE_RATE_HZ, Samples, augment
+from edgelearn.pretrain.augment import SAMPLE_RATE_HZ, USUAL, Conditions, Samples, augment
 
 SPEECH = ("speech_commands", "arabic_speech_commands", "dspspeech20")
 FRAMES = 80
@@ -236,10 +236,10 @@ class Corpus:
         rng = np.random.default_rng([self.seed, 7, version])
         return [self.make.whole(augment(piece, self.noises, rng), True)[:FRAMES] for piece in self._pieces]
 
-    def epoch(self, number: int, quiet: bool) -> Epoch:
+    def epoch(self, number: int, quiet: bool, conditions: Conditions = USUAL) -> Epoch:
         """Make epoch `number`: every clip (rare words up to six times), half of them backwards, and all else once.
 
-        Of the made-up words it is a third.  quiet: whether their noise is taken off.
+        Of the made-up words it is a third.  conditions: what they are heard in; quiet: whether noise is taken off then.
         """
         rng = np.random.default_rng([self.seed, 2, number])
         clips = len(self.clips)
@@ -257,7 +257,7 @@ class Corpus:
         lengths = np.zeros(len(jobs), np.int64)
         labels = np.array([self.label(source) for source in jobs])
         for k, source in enumerate(jobs):
-            heard = augment(self.source(source), self.noises, rng)
+            heard = augment(self.source(source), self.noises, rng, conditions)
             piece = self._first_piece <= source < self._first_made_up
             frames = self.make.whole(heard, quiet) if piece else self.make.utterance(heard, rng, quiet)
             features[k, : len(frames[:FRAMES])] = frames[:FRAMES]

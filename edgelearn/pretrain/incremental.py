@@ -39,8 +39,8 @@ def train_on_words(
             f"there are {len(spoken)} clips to train {len(labels)} words on",
             f"training needs more than {recipe.batch}, of data sets that a base model is trained on",
         )
-    # fewer words can be joined in fewer ways; late epochs would be more than the companion has
-    recipe = replace(recipe, joined_words=min(recipe.joined_words, joinable_pairs(spoken) // 2), late_epochs=0)
+    # fewer words can be joined in fewer ways; late rounds would be more than the companion has
+    recipe = replace(recipe, joined_words=min(recipe.joined_words, joinable_pairs(spoken) // 2), late=())
     with tempfile.TemporaryDirectory() as folder:
         with (Path(folder) / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -1,6 +1,6 @@
 """The training run: float epochs, epochs with the device's int8 weights and delta thresholds in the loop, and more with
-the noise of each clip taken off its features, as the device hears it.  What comes of it is a mean of the weights before
-and after the last of these.
+the noise of each clip taken off its features, as the device hears it.  The last of these come in rounds, each of which
+begins with the mean of the weights before and after the one before it.
 
 In all of them embeddings are also drawn to what networks that know far more speech make of the same sounds
 (`reference.py`).  From the end of the float epochs a second, float network goes on with the same epochs: it is what
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import accumulate, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
-from edgelearn.pretrain.augment import other_voices
+from edgelearn.pretrain.augment import USUAL, Conditions, other_voices
 from edgelearn.pretrain.corpus import NO_CLASS, Corpus, Epoch
 from edgelearn.pretrain.made_up import synthesise
 from edgelearn.pretrain.model import BaseModel, movement, pool
@@ -46,14 +46,33 @@ ENDPOINT = EndpointConfig(onset=200, release=150)
 
 
 @dataclass(frozen=True)
+class LateRound:
+    """Epochs of the delta network alone; `share` of the weights after them is in their mean with those before.
+
+    movement_weight: in the loss, of what the states move, which costs deltas; conditions: what the clips are heard in.
+    """
+
+    epochs: int
+    share: float
+    movement_weight: float = MOVEMENT_WEIGHT
+    conditions: Conditions = USUAL
+
+
+LATE = (
+    LateRound(48, 0.35),
+    # more of what a device hears in a living room, which costs clean clips little where the weights meet halfway
+    LateRound(48, 0.4, 10.0, Conditions(room=0.45, microphone=0.5, noise=0.85)),
+)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a base model depends on besides the data.
 
-    theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after the noisy ones; late_epochs: the
-    same, of the delta network alone; late_share: of the weights after these in their mean with those before;
-    joined_words: classes made of halves of two words; made_up_words: words in synthetic voices; passes: epochs made of
-    each augmented version of the data, as making one takes longer than training on it; with_reference: whether the
-    reference networks are asked, without which made-up words are of no use.
+    theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after the noisy ones; late: rounds of the
+    same, of the delta network alone; joined_words: classes made of halves of two words; made_up_words: words in
+    synthetic voices; passes: epochs made of each augmented version of the data, as making one takes longer than
+    training on it; with_reference: whether the reference networks are asked, without which made-up words are of no use.
     """
 
     seed: int = 1
@@ -64,14 +83,13 @@ class Recipe:
     float_epochs: int = 220
     delta_epochs: int = 88
     quiet_epochs: int = 12
-    late_epochs: int = 48
+    late: tuple[LateRound, ...] = LATE
     passes: int = 4
     batch: int = 128
     rate: float = 3e-3
     delta_rate: float = 1.2e-3
     quiet_rate: float = 1e-3
     late_rate: float = 1.2e-3
-    late_share: float = 0.35
     joined_words: int = 300
     made_up_words: int = 4000
     with_reference: bool = True
@@ -93,22 +111,22 @@ def _start_worker(data: Path, recipe: Recipe, made_up: Sounds) -> None:
     _worker_corpus = corpus_of(data, recipe, made_up)
 
 
-def _make_epoch(number: int, quiet: bool) -> Epoch:
+def _make_epoch(number: int, quiet: bool, conditions: Conditions) -> Epoch:
     if _worker_corpus is None:
         raise RuntimeError("the worker was not started")
-    return _worker_corpus.epoch(number, quiet)
+    return _worker_corpus.epoch(number, quiet, conditions)
 
 
 def epochs(data: Path, recipe: Recipe, made_up: Sounds, workers: int) -> Iterator[Epoch]:
     """Yield all epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
-    noisy = recipe.float_epochs + recipe.delta_epochs
-    parts = [(at, noisy, False) for at in range(0, noisy, recipe.passes)]
-    total = noisy + recipe.quiet_epochs + recipe.late_epochs
-    parts += [(at, total, True) for at in range(noisy, total, recipe.passes)]
+    parts: list[tuple[int, bool, Conditions]] = []  # how many passes of what
+    rounds = [(recipe.float_epochs + recipe.delta_epochs, False, USUAL), (recipe.quiet_epochs, True, USUAL)]
+    for count, quiet, conditions in [*rounds, *((late.epochs, True, late.conditions) for late in recipe.late)]:
+        parts += [(min(recipe.passes, count - at), quiet, conditions) for at in range(0, count, recipe.passes)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe, made_up)) as pool:
         waiting: deque[tuple[Future[Epoch], int]] = deque()
-        for number, (at, stop, quiet) in enumerate(parts):
-            waiting.append((pool.submit(_make_epoch, number, quiet), min(recipe.passes, stop - at)))
+        for number, (passes, quiet, conditions) in enumerate(parts):
+            waiting.append((pool.submit(_make_epoch, number, quiet, conditions), passes))
             if len(waiting) > 2 * workers:
                 made, times = waiting.popleft()
                 yield from repeat(made.result(), times)
@@ -148,18 +166,21 @@ class Trainer:
     """One network in training, over `total` batches, with a cosine schedule from `rate` to 0.
 
     words: how many of its classes, the first ones, are words; reference: unit vectors of the corpus's sources, float32
-    [sources, dimensions]; teacher: a network of the same embedding, whose embeddings those of `model` are drawn to.
+    [sources, dimensions]; teacher: a network of the same embedding, whose embeddings those of `model` are drawn to;
+    movement_weight: see `LateRound`.
     """
 
     def __init__(
         self, model: BaseModel, words: int, rate: float, total: int,
         reference: Tensor | None = None, teacher: BaseModel | None = None,
+        movement_weight: float = MOVEMENT_WEIGHT,
     ) -> None:  # fmt: skip
         self.model = model
         self._reference = reference
         self._teacher = teacher
         self._words = words
         self._rate = rate
+        self._movement_weight = movement_weight
         self._total = total
         self._done = 0
         parameters = list(model.parameters())
@@ -197,7 +218,7 @@ class Trainer:
             if self._reference is not None:
                 loss = loss + self._reference_loss(embedding, self._reference[sources[pick]])
             if self.model.theta_h > 0:
-                loss = loss + MOVEMENT_WEIGHT * movement(h, frames)
+                loss = loss + self._movement_weight * movement(h, frames)
             if self._teacher is not None:
                 with torch.no_grad():
                     taught = self._teacher.embed(x, frames)
@@ -229,7 +250,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Trained:
-    """The delta network as trained, its float companion, which has no late epochs, and the wall-clock seconds."""
+    """The delta network as trained, its float companion, which has no late rounds, and the wall-clock seconds."""
 
     delta: BaseModel
     dense: BaseModel
@@ -245,8 +266,11 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
     noisy = recipe.float_epochs + recipe.delta_epochs
     early = noisy + recipe.quiet_epochs
-    total = early + recipe.late_epochs
+    late_starts = list(accumulate((late.epochs for late in recipe.late), initial=early))
+    late_rounds = dict(zip(late_starts, recipe.late, strict=False))
+    total = late_starts[-1]
     before: dict[str, Tensor] = {}
+    share = 1.0
     reference: Tensor | None = None
     made_up: Sounds = []
     if recipe.with_reference:
@@ -268,20 +292,28 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
             steps = batches * recipe.quiet_epochs
             companion = Trainer(companion.model, words, recipe.quiet_rate, steps, reference)
             trainer = Trainer(model, words, recipe.quiet_rate, steps, reference)
-        if number == early:
-            before = copy.deepcopy(model.state_dict())
-            trainer = Trainer(model, words, recipe.late_rate, batches * recipe.late_epochs, reference)
+        if number in late_rounds:
+            late = late_rounds[number]
+            meet(model, before, share)
+            before, share = copy.deepcopy(model.state_dict()), late.share
+            trainer = Trainer(
+                model, words, recipe.late_rate, batches * late.epochs, reference, movement_weight=late.movement_weight
+            )
         line = f"epoch {number + 1}/{total}"
         if companion is not None and number < early:
             loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])
             line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
         loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
         progress(f"{line}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {time.monotonic() - started:.0f} s")
-    if before:
-        after = model.state_dict()
-        model.load_state_dict({name: torch.lerp(old, after[name], recipe.late_share) for name, old in before.items()})
+    meet(model, before, share)
     dense = model if companion is None else companion.model
     return Trained(model, dense, time.monotonic() - started)
+
+
+def meet(model: BaseModel, before: dict[str, Tensor], share: float) -> None:
+    """Replace the weights of which there is a `before` by a mean with it, in which they have this share."""
+    after = model.state_dict()
+    model.load_state_dict(after | {name: torch.lerp(old, after[name], share) for name, old in before.items()})
 
 
 def arrays(model: BaseModel, words: int) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import export, pretrain  # noqa: E402
-from edgelearn.pretrain.train import Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
+from edgelearn.pretrain.train import LateRound, Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import TOY, make_data, sound  # noqa: E402
@@ -77,8 +78,8 @@ def test_a_quiet_epoch_is_the_same_without_its_noise(data: Path, monkeypatch: py
     assert_same(spoken.epoch(2, True), noisy)
 
 
-def test_the_last_epochs_are_quiet(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, bool]] = []
+def test_the_last_epochs_are_quiet_and_in_their_own_conditions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool, augment.Conditions]] = []
 
     class Now:
         def __init__(self, *_start: object) -> None:
@@ -90,17 +91,18 @@ def test_the_last_epochs_are_quiet(data: Path, monkeypatch: pytest.MonkeyPatch) 
         def __exit__(self, *_error: object) -> None:
             pass
 
-        def submit(self, _make: object, number: int, quiet: bool) -> Future[tuple[int, bool]]:
-            asked.append((number, quiet))
-            done: Future[tuple[int, bool]] = Future()
-            done.set_result((number, quiet))
+        def submit(self, _make: object, *what: Any) -> Future[tuple[int, bool, augment.Conditions]]:
+            asked.append(what)
+            done: Future[tuple[int, bool, augment.Conditions]] = Future()
+            done.set_result(what)
             return done
 
     monkeypatch.setattr("edgelearn.pretrain.train.ProcessPoolExecutor", Now)
     recipe = dataclasses.replace(TOY, float_epochs=4, delta_epochs=3, quiet_epochs=2, passes=2)
-    wanted = [(0, False)] * 2 + [(1, False)] * 2 + [(2, False)] * 2 + [(3, False)] + [(4, True)] * 2 + [(5, True)]
+    times = [(0, False)] * 2 + [(1, False)] * 2 + [(2, False)] * 2 + [(3, False)] + [(4, True)] * 2 + [(5, True)]
+    wanted = [(*part, augment.USUAL) for part in times] + [(6, True, augment.Conditions(noise=1.0))]
     assert list(epochs(data, recipe, [], 1)) == wanted
-    assert asked == sorted(set(wanted))
+    assert asked == list(dict.fromkeys(wanted))
 
 
 def test_an_epoch_holds_rare_words_up_to_six_times_and_half_backwards(data: Path) -> None:
@@ -172,15 +174,30 @@ def test_running_speech_has_no_class(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert any(mine.shape != theirs.shape or (mine != theirs).any() for mine, theirs in zip(heard, other, strict=True))
 
 
-def test_the_weights_are_a_mean_of_those_before_and_after_the_late_epochs(data: Path) -> None:
+def test_a_late_round_begins_with_the_mean_of_the_weights_before_and_after_the_one_before_it(data: Path) -> None:
     words = len({f"{c.dataset}:{c.word}" for c in trained_clips(read_manifest(data))})
     found = {}
-    for share in (0.0, 0.25, 1.0):
-        recipe = dataclasses.replace(TOY, late_share=share)
-        found[share] = train(data, recipe, words, 1, lambda _: None).delta.state_dict()
-    assert (found[0.0]["weights"] != found[1.0]["weights"]).any()
-    for name, mean in found[0.25].items():
-        torch.testing.assert_close(mean, 0.75 * found[0.0][name] + 0.25 * found[1.0][name])
+    for shares in ((0.0,), (0.25,), (1.0,), (0.25, 0.0), (0.25, 1.0)):
+        recipe = dataclasses.replace(TOY, late=tuple(LateRound(1, share) for share in shares))
+        found[shares] = train(data, recipe, words, 1, lambda _: None).delta.state_dict()
+    assert (found[0.0,]["weights"] != found[1.0,]["weights"]).any()
+    assert (found[0.25, 0.0]["weights"] != found[0.25, 1.0]["weights"]).any()
+    for name, mean in found[0.25,].items():
+        torch.testing.assert_close(mean, 0.75 * found[0.0,][name] + 0.25 * found[1.0,][name])
+        torch.testing.assert_close(mean, found[0.25, 0.0][name])
+
+
+def test_conditions_say_what_a_clip_is_heard_in() -> None:
+    clip = np.sin(np.arange(8000) / 4).astype(np.float32) * 8000
+    noise = [np.random.default_rng(9).normal(0, 500, 20000).astype(np.float32)]
+    none = augment.Conditions(0, 0, 0)
+    for name in ("room", "microphone", "noise"):
+        heard, plain = (
+            augment.augment(clip, noise, np.random.default_rng(5), conditions)
+            for conditions in (dataclasses.replace(none, **{name: 1.0}), none)
+        )
+        assert len(heard) == len(plain)
+        assert (np.abs(heard.astype(int) - plain).max()) > 100
 
 
 def test_background_rows_are_where_running_speech_lies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,8 +495,8 @@ def test_a_small_run_makes_a_model_that_loads(data: Path, tmp_path: Path) -> Non
     lines: list[str] = []
     metrics = pretrain(data, tmp_path / "model.npz", TOY, 1, lines.append)
     model = load_model(tmp_path / "model.npz")
-    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/4" for n in (1, 2, 3, 4)]
-    assert ["float companion" in line for line in lines] == [False, True, True, False]
+    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/5" for n in range(1, 6)]
+    assert ["float companion" in line for line in lines] == [False, True, True, False, False]
     assert {f"{split}_{kind}" for split in ("val", "test") for kind in ("fixed", "float_twin", "float_dense")} <= set(
         metrics
     )

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from edgelearn.pretrain.augment import Conditions
 from edgelearn.pretrain.export import VOCABULARY
-from edgelearn.pretrain.train import Recipe
+from edgelearn.pretrain.train import LateRound, Recipe
 
 TOY = Recipe(
-    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, late_epochs=1, passes=1, batch=8, joined_words=0,
-    with_reference=False,
+    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False,
+    late=(LateRound(1, 0.35), LateRound(1, 0.4, 10.0, Conditions(noise=1.0))),
 )  # fmt: skip
 SPEAKERS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("s1",)}
 
