@@ -32,6 +32,8 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         return
     clipped = f"; {fields['saturations']:,} numbers left their range and were clipped" * (fields["saturations"] > 0)
     back = "" if fields["gained"] else " (put back: they gained nothing over the plain mean of the takes)"
+    if fields["updates"] == 0:
+        back = " (too few takes, or too noisy, to move the network)"
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
         f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}: "
@@ -59,6 +61,8 @@ def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:
 def added_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what learning took in a running session, as name and value."""
     gained = "kept: they set it further apart" if fields["gained"] else "put back: they gained nothing"
+    if fields["updates"] == 0:
+        gained = "the takes are too few, or too noisy"
     return [
         ("old words, before", f"{100 * fields['old_words_before']:.0f} %"),
         ("old words, after", f"{100 * fields['old_words_after']:.0f} %"),

@@ -219,6 +219,11 @@ def test_gradient_steps_that_gained_nothing_are_told(cli: Cli, monkeypatch: pyte
     assert add(cli, "--json").lines[0]["gained"] is False
 
 
+def test_takes_that_move_no_network_are_told(cli: Cli) -> None:
+    said = cli("add", "computer", "--from", TAKES[0], *LEARN).out
+    assert "0 updates (too few takes, or too noisy, to move the network) in" in said
+
+
 def test_recordings_are_read_before_a_session_is_asked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session waits a few seconds for a request, and reading may take longer."""
     done: list[str] = []
