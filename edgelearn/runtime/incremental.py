@@ -177,7 +177,7 @@ class Incremental:
         report.counts += sum((counts for (_, counts), _ in heard), Counts())
         exemplars = [*((unit, row) for (unit, _), row in heard), *memory.units()]
         count = Counter([*(row for _, row in exemplars), *range(base)])
-        weights = [WEIGHT_ONE // classifier.rows // count[row] for row in range(classifier.rows)]
+        weights = [WEIGHT_ONE // classifier.rows // max(1, count[row]) for row in range(classifier.rows)]
         moved = range(base, classifier.rows)
         sums = np.empty((len(moved), classifier.config.hidden), np.int32)
         swept = Counts()

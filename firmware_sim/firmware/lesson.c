@@ -14,7 +14,8 @@ typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
 typedef char el_a_moved_row_is_in_32_bits[EL_ROW_RATE_Q16 < 12288 ? 1 : -1];
 
 const el_lesson_config el_lesson_default = {
-    EL_STEPS, EL_RATE_Q16, EL_LEAST_TAKES, EL_LEAST_SPREAD, EL_SWEEPS, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
+    EL_STEPS, EL_RATE_Q16, EL_LEAST_TAKES, EL_LEAST_SPREAD,
+    EL_SWEEPS, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
 
 static el_lesson *const lesson = &el_device.lesson;
 
