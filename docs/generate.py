@@ -92,7 +92,7 @@ ADDED = {
     "word": "the new word",
     "takes": "recordings it was learned from",
     "seconds": "time spent learning on this machine",
-    "updates": "gradient steps that changed the weights",
+    "updates": "gradient steps of the network: 0 from fewer than three takes, and from noisy ones",
     "sparsity": "share of deltas that were skipped",
     "macs": "multiply-accumulates of the three matrix products",
     "macs_dense": "what they would have been with every column active",
