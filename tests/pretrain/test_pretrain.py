@@ -38,7 +38,8 @@ from edgelearn.pretrain.run import export, pretrain  # noqa: E402
 from edgelearn.pretrain.train import LateRound, Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
-from tests.pretrain.tiny import TOY, make_data, sound  # noqa: E402
+from tests.pretrain.tiny import TOY, make_data  # noqa: E402
+from tests.sounds import sound  # noqa: E402
 
 
 @pytest.fixture(scope="module")

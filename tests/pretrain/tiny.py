@@ -11,28 +11,13 @@ from scipy.io import wavfile
 from edgelearn.pretrain.augment import Conditions
 from edgelearn.pretrain.export import VOCABULARY
 from edgelearn.pretrain.train import LateRound, Recipe
+from tests.sounds import sound
 
 TOY = Recipe(
     hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False,
     late=(LateRound(1, 0.35), LateRound(1, 0.4, 10.0, Conditions(noise=1.0))),
 )  # fmt: skip
 SPEAKERS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("s1",)}
-
-
-def sound(word: int, rng: np.random.Generator) -> np.ndarray:
-    """Two harmonic syllables whose pitch and colour belong to the word, in faint noise; 0.7 s."""
-    time = np.arange(11200) / 16000
-    samples = rng.normal(0, 8, len(time))
-    for n in range(2):
-        pitch = 110 + 13 * ((word * 7 + n * 5) % 11) + rng.normal(0, 2)
-        centre = 500 + 240 * ((word * (n + 2) + 3 * n) % 12)
-        start = 3000 + 2900 * n + int(rng.integers(-200, 200))
-        span = slice(start, start + 2600)
-        shape = np.hanning(2600) * rng.uniform(3000, 6000)
-        for k in range(1, 40):
-            weight = np.exp(-0.5 * ((k * pitch - centre) / 350) ** 2)
-            samples[span] += shape * weight * np.sin(2 * np.pi * k * pitch * time[span])
-    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
 
 
 def make_data(folder: Path, takes: int) -> Path:

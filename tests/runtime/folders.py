@@ -16,7 +16,7 @@ from edgelearn.runtime.incremental import key_of
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice
-from tests.pretrain.tiny import sound
+from tests.sounds import sound
 
 TRAIN, TEST = 3, 1
 
