@@ -94,19 +94,21 @@ class FixedFrontend:
 
 
 class EndPointer:
-    """The end pointer, from a known noise floor."""
+    """The end pointer, from a known noise floor; in a stream what stays for 28 frames is noise, too."""
 
-    def __init__(self, config: EndpointConfig, floor: list[int]) -> None:
+    def __init__(self, config: EndpointConfig, floor: list[int], stream: bool) -> None:
         self.config = config
+        self.stream = stream
         self.floor_q8: list[int] = [256 * value for value in floor]
+        self.heard: list[list[int]] = []
         self.run = self.length = self.silence = self.peak = 0
         self.excess = 0
 
     def push(self, frame: list[int]) -> int:
-        """Take a frame, return its code; what never ended left no floor, and this frame is the new one."""
+        """Take a frame, return its code."""
         config = self.config
-        if not self.floor_q8:
-            self.floor_q8 = [256 * value for value in frame]
+        raised = self.lift_floor(frame) if self.stream else 0
+        self.peak = max(0, self.peak - raised)
         over = [v - (f >> 8) - config.margin for v, f in zip(frame, self.floor_q8, strict=True)]
         self.excess = sum(v for v in over if v > 0)
         fade = min(config.fade, 3) if self.length >= 52 else config.fade
@@ -122,7 +124,7 @@ class EndPointer:
                 return IDLE
             self.length, self.silence, self.peak = self.run, 0, self.excess
             return ONSET
-        if self.length >= 32 and 2 * self.excess >= 3 * self.peak:
+        if self.length >= 32 and 2 * self.excess >= 3 * self.peak and self.excess >= config.onset:
             self.length, self.silence, self.peak = config.onset_frames, 0, self.excess
             return ONSET
         self.length += 1
@@ -130,11 +132,21 @@ class EndPointer:
         self.silence = 0 if active else self.silence + 1
         if self.length >= config.longest or self.silence >= config.hang_frames:
             code = TOO_LONG if self.length >= config.longest else END
-            if code == TOO_LONG:
-                self.floor_q8 = []
             self.length = self.run = 0
             return code
         return SPEECH if active else HANG
+
+    def lift_floor(self, frame: list[int]) -> int:
+        """Lift the floor after every seventh frame to eight above what the last 28 never fell below; by how much."""
+        self.heard.append(frame)
+        raised = 0
+        if len(self.heard) % 7 == 0 and len(self.heard) >= 28:
+            for b, least in enumerate(min(band) for band in zip(*self.heard[-28:], strict=True)):
+                lift = least + 8 - (self.floor_q8[b] >> 8)
+                if least > -128 and lift > 0:
+                    self.floor_q8[b] = 256 * (least + 8)
+                    raised += lift
+        return raised
 
 
 def subtracted(frame: list[int], floor: list[int], steps_an_octave: float) -> list[int]:
@@ -153,7 +165,7 @@ def subtracted(frame: list[int], floor: list[int], steps_an_octave: float) -> li
 def segments(frames: list[list[int]], config: EndpointConfig) -> list[tuple[int, int, int]]:
     """All utterances of a clip: start, stop, and the summed excess of their speech."""
     floor = [sorted(band)[len(frames) // 5] + SPREAD for band in zip(*frames, strict=True)]
-    pointer, found = EndPointer(config, floor), []
+    pointer, found = EndPointer(config, floor, stream=False), []
     start = last = weight = 0
     codes = [(pointer.push(frame), pointer.excess) for frame in frames]
     codes.append((END if pointer.length else IDLE, 0))

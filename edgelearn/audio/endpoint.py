@@ -1,7 +1,9 @@
 """Where an utterance starts and ends: each band's excess over its own noise floor, with onset, hang-over and a limit.
 
 The end pointer reads feature frames only, so it sees exactly what the network sees; steady noise in some bands does
-not hide speech in others, because every band has its own floor.
+not hide speech in others, because every band has its own floor.  No band of speech stays up for 28 frames: what a band
+has not fallen below for so long is its noise, whatever is under way (minimum statistics, R. Martin, IEEE Trans. Speech
+and Audio Processing 9(5), 2001, over a window short enough for a noise that has just begun).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edgelearn.audio.noise import clip_floor
 from edgelearn.jit import kernel
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 BACKGROUND_FRAMES = 32  # no word begins with so many frames that are softer than two thirds of what follows
 LATE_FRAMES = 52  # from here on more than an echo has to be left of an utterance: what goes on is the room
 LATE_FADE = 3
-SPREAD = 8  # feature steps from the lower fifth of a band to the middle of its noise
+BLOCKS, BLOCK_FRAMES = 4, 7  # the frames over which the least of a band is its noise
+SPREAD = 8  # feature steps from the least or the lower fifth of a band to the middle of its noise
 IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
 
-_RUN, _LENGTH, _SILENCE, _PRIMED, _EXCESS, _PEAK = range(6)
-_STATE = 6
+_RUN, _LENGTH, _SILENCE, _PRIMED, _EXCESS, _PEAK, _AT = range(7)
+_STATE = 7
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,60 @@ class EndpointConfig:
 
 
 @kernel
+def raise_floor(frame: Any, floor_q8: Any, least: Any, at: int) -> int:
+    """Lift the noise floor of each band to what its frames did not fall below; return by how many steps in all.
+
+    frame int8 [bands].  floor_q8 int32 [bands].  least int8 [BLOCKS, bands]: the least of the frames of each block, or
+    no rows where the floor is known.  at: number of the frame, modulo all frames of the blocks; the floor is lifted
+    with the last one of a block.
+    """
+    if least.shape[0] == 0:
+        return 0
+    block = at // BLOCK_FRAMES
+    raised = 0
+    for b in range(frame.shape[0]):
+        if at % BLOCK_FRAMES == 0:
+            least[block, b] = frame[b]
+        else:
+            least[block, b] = min(least[block, b], frame[b])
+        if at % BLOCK_FRAMES == BLOCK_FRAMES - 1:
+            stayed = np.int32(least[0, b])
+            for k in range(1, BLOCKS):
+                stayed = min(stayed, np.int32(least[k, b]))
+            lift = stayed + SPREAD - (floor_q8[b] >> 8)
+            if stayed > -128 and lift > 0:
+                floor_q8[b] = (stayed + SPREAD) << 8
+                raised += lift
+    return raised
+
+
+@kernel
 def endpoint_step(
-    frame: Any, floor_q8: Any, state: Any, margin: int, onset: int, release: int, fade: int, onset_frames: int,
-    hang_frames: int, longest: int,
+    frame: Any, floor_q8: Any, least: Any, state: Any, margin: int, onset: int, release: int, fade: int,
+    onset_frames: int, hang_frames: int, longest: int,
 ) -> int:  # fmt: skip
     """Take one frame (int8 [bands]) and return IDLE, ONSET, SPEECH, HANG, END or TOO_LONG.
 
     An ONSET within an utterance says that what came before was background, and that an utterance begins here.
 
-    floor_q8 int32 [bands]: noise floor in feature steps, Q8.  state int64 [6]: run, length, silence, primed, excess,
-    peak.
+    floor_q8 int32 [bands]: noise floor in feature steps, Q8.  least: see `raise_floor`.  state int64 [7]: run, length,
+    silence, primed, excess, peak, number of the frame.
     """
     bands = frame.shape[0]
     if state[_PRIMED] == 0:
         for b in range(bands):
             floor_q8[b] = np.int32(frame[b]) << 8
+        least[:] = -128
         state[_PRIMED] = 1
+    raised = raise_floor(frame, floor_q8, least, state[_AT])
+    state[_AT] = (state[_AT] + 1) % (BLOCKS * BLOCK_FRAMES)
     excess = 0
     for b in range(bands):
         over = np.int32(frame[b]) - (floor_q8[b] >> 8) - margin
         if over > 0:
             excess += over
     state[_EXCESS] = excess
+    state[_PEAK] = max(0, state[_PEAK] - raised)  # as loud as it would have been above this floor
     speaking = state[_LENGTH] > 0
     part = min(fade, LATE_FADE) if state[_LENGTH] >= LATE_FRAMES else fade
     active = excess >= (max(release, state[_PEAK] // part) if speaking else onset)
@@ -85,12 +120,12 @@ def endpoint_step(
         if error < 0:
             floor_q8[b] += error >> 3
         elif active or speaking:
-            floor_q8[b] += error >> 8  # slow, yet a noise that stays becomes the floor within seconds
+            floor_q8[b] += error >> 8
         else:
             floor_q8[b] += error >> 4
     if speaking:
         # what went on for so long was the room, and here is the word: it begins anew
-        begins = state[_LENGTH] >= BACKGROUND_FRAMES and 2 * excess >= 3 * state[_PEAK]
+        begins = state[_LENGTH] >= BACKGROUND_FRAMES and 2 * excess >= 3 * state[_PEAK] and excess >= onset
     else:
         state[_RUN] = state[_RUN] + 1 if active else 0
         begins = state[_RUN] >= onset_frames
@@ -104,15 +139,11 @@ def endpoint_step(
     state[_LENGTH] += 1
     state[_PEAK] = max(state[_PEAK], excess)
     state[_SILENCE] = 0 if active else state[_SILENCE] + 1
-    if state[_LENGTH] >= longest:
+    ended = TOO_LONG if state[_LENGTH] >= longest else END if state[_SILENCE] >= hang_frames else IDLE
+    if ended != IDLE:
         state[_LENGTH] = 0
         state[_RUN] = 0
-        state[_PRIMED] = 0  # what never ends is noise: the next frame is the new floor
-        return TOO_LONG
-    if state[_SILENCE] >= hang_frames:
-        state[_LENGTH] = 0
-        state[_RUN] = 0
-        return END
+        return ended
     return SPEECH if active else HANG
 
 
@@ -128,8 +159,9 @@ class Endpointer:
 
     def __init__(self, config: EndpointConfig, bands: int, arena: Arena, name: str = "endpoint") -> None:
         self.config = config
-        self._floor_q8 = arena.alloc(f"{name}.floor", bands, np.int32)
-        self._state = arena.alloc(f"{name}.state", _STATE, np.int64)
+        self._floor_q8, self._least, self._state = (
+            arena.alloc(f"{name}.{region}", shape, dtype) for region, shape, dtype in endpoint_regions(bands)
+        )
         self._numbers = _numbers(config)
 
     def reset(self) -> None:
@@ -140,11 +172,12 @@ class Endpointer:
         """Start from a known noise floor (int8 Q6, shape [bands])."""
         self._state[:] = 0
         self._floor_q8[:] = floor.astype(np.int32) << 8
+        self._least[:] = -128
         self._state[_PRIMED] = 1
 
     def push(self, frame: NDArray[np.int8]) -> int:
         """Take one feature frame (int8 Q6, shape [bands]) and return what it means."""
-        return int(endpoint_step(frame, self._floor_q8, self._state, *self._numbers))
+        return int(endpoint_step(frame, self._floor_q8, self._least, self._state, *self._numbers))
 
     @property
     def floor(self) -> NDArray[np.int8]:
@@ -157,9 +190,9 @@ class Endpointer:
         return int(self._state[_EXCESS])
 
 
-def endpoint_bytes(bands: int) -> int:
-    """Return the arena bytes of an `Endpointer`."""
-    return bands * 4 + _STATE * 8
+def endpoint_regions(bands: int) -> tuple[tuple[str, tuple[int, ...], DTypeLike], ...]:
+    """Return name, shape and type of every array of an `Endpointer`."""
+    return ("floor", (bands,), np.int32), ("least", (BLOCKS, bands), np.int8), ("state", (_STATE,), np.int64)
 
 
 class Segment(NamedTuple):
@@ -171,7 +204,7 @@ class Segment(NamedTuple):
 
 
 @kernel
-def scan_clip(frames: Any, floor_q8: Any, state: Any, numbers: Any, pre: int, post: int, best: Any) -> None:
+def scan_clip(frames: Any, floor_q8: Any, least: Any, state: Any, numbers: Any, pre: int, post: int, best: Any) -> None:
     """Run the end pointer over a clip; start, stop and weight of its strongest utterance go to best (int64 [3])."""
     start = 0
     last = 0
@@ -179,7 +212,7 @@ def scan_clip(frames: Any, floor_q8: Any, state: Any, numbers: Any, pre: int, po
     total = frames.shape[0]
     for t in range(total + 1):
         if t < total:
-            code = endpoint_step(frames[t], floor_q8, state, *numbers)
+            code = endpoint_step(frames[t], floor_q8, least, state, *numbers)
         else:
             code = END if state[_LENGTH] > 0 else IDLE
             state[_LENGTH] = 0
@@ -207,8 +240,9 @@ def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
     floor = (clip_floor(frames).astype(np.int32) + SPREAD) << 8
     state = np.zeros(_STATE, np.int64)
     state[_PRIMED] = 1
+    least = np.empty((0, frames.shape[1]), np.int8)
     best = np.zeros(3, np.int64)
-    scan_clip(frames, floor, state, _numbers(config), config.pre_frames, config.post_frames, best)
+    scan_clip(frames, floor, least, state, _numbers(config), config.pre_frames, config.post_frames, best)
     if best[2] == 0:
         return Segment(0, min(len(frames), config.longest), False)
     return Segment(int(best[0]), int(best[1]), True)

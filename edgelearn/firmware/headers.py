@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.endpoint import BACKGROUND_FRAMES, LATE_FADE, LATE_FRAMES
+from edgelearn.audio.endpoint import BACKGROUND_FRAMES, BLOCK_FRAMES, BLOCKS, LATE_FADE, LATE_FRAMES, SPREAD
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
 from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
 from edgelearn.engine.fixedpoint import bias_limit
@@ -59,6 +59,9 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_POST_FRAMES": endpoint.post_frames,
         "EL_LONGEST": endpoint.longest,
         "EL_BACKGROUND_FRAMES": BACKGROUND_FRAMES,
+        "EL_BLOCKS": BLOCKS,
+        "EL_BLOCK_FRAMES": BLOCK_FRAMES,
+        "EL_SPREAD": SPREAD,
         "EL_LATE_FRAMES": LATE_FRAMES,
         "EL_LATE_FADE": LATE_FADE,
         "EL_QUIET_FLOOR": QUIET_FLOOR,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgelearn.audio.endpoint import EndpointConfig, endpoint_bytes
+from edgelearn.audio.endpoint import EndpointConfig, endpoint_regions
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.device.plan import Choice, Limits, Wanted
 from edgelearn.device.sizes import KIB
@@ -105,8 +105,7 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
     yield "frontend.spectrum", (2, half + 1), np.int32
     yield "frontend.scratch", (half,), np.int64
     yield "frontend.log", (bands,), np.int32
-    yield "endpoint.floor", (bands,), np.int32
-    yield "endpoint.state", ((endpoint_bytes(bands) - 4 * bands) // 8,), np.int64
+    yield from _named("endpoint", endpoint_regions(bands))
     yield from _named("listening.state", state_regions(network))
     yield "listening.ring", (ring_frames(shape.endpoint), network.inputs), np.int8
     yield "listening.pool", (network.hidden,), np.int32

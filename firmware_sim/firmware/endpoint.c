@@ -3,13 +3,36 @@
 #include "edgelearn_tables.h"
 #include "fixed.h"
 
-enum { RUN, LENGTH, SILENCE, PRIMED, EXCESS, PEAK };
+enum { RUN, LENGTH, SILENCE, PRIMED, EXCESS, PEAK, AT };
 
 void el_endpoint_reset(void)
 {
-    for (int k = RUN; k <= PEAK; k++) {
+    for (int k = RUN; k <= AT; k++) {
         el_memory.endpoint_state[k] = 0;
     }
+}
+
+/* Lift the noise floor of each band to what its frames did not fall below; by how many steps in all. */
+static int32_t raise_floor(const int8_t *frame, int32_t *floor_q8, int32_t at)
+{
+    int32_t within = at % EL_BLOCK_FRAMES, raised = 0;
+    int8_t *block = el_memory.endpoint_least + at / EL_BLOCK_FRAMES * EL_BANDS;
+    for (int b = 0; b < EL_BANDS; b++) {
+        block[b] = within && block[b] < frame[b] ? block[b] : frame[b];
+        if (within == EL_BLOCK_FRAMES - 1) {
+            int32_t stayed = el_memory.endpoint_least[b], lift;
+            for (int k = 1; k < EL_BLOCKS; k++) {
+                int8_t least = el_memory.endpoint_least[k * EL_BANDS + b];
+                stayed = least < stayed ? least : stayed;
+            }
+            lift = stayed + EL_SPREAD - (floor_q8[b] >> 8);
+            if (stayed > -128 && lift > 0) {
+                floor_q8[b] = (stayed + EL_SPREAD) * 256;
+                raised += lift;
+            }
+        }
+    }
+    return raised;
 }
 
 el_code el_endpoint_push(const int8_t *frame)
@@ -21,13 +44,19 @@ el_code el_endpoint_push(const int8_t *frame)
         for (int b = 0; b < EL_BANDS; b++) {
             floor_q8[b] = frame[b] * 256;
         }
+        for (int k = 0; k < EL_BLOCKS * EL_BANDS; k++) {
+            el_memory.endpoint_least[k] = -128;
+        }
         state[PRIMED] = 1;
     }
+    int32_t raised = raise_floor(frame, floor_q8, (int32_t)state[AT]);
+    state[AT] = (state[AT] + 1) % (EL_BLOCKS * EL_BLOCK_FRAMES);
     for (int b = 0; b < EL_BANDS; b++) {
         int32_t over = frame[b] - (floor_q8[b] >> 8) - EL_MARGIN;
         excess += over > 0 ? over : 0;
     }
     state[EXCESS] = excess;
+    state[PEAK] = state[PEAK] > raised ? state[PEAK] - raised : 0; /* as loud as it would have been above this floor */
     int speaking = state[LENGTH] > 0;
     int32_t part = state[LENGTH] >= EL_LATE_FRAMES && EL_FADE > EL_LATE_FADE ? EL_LATE_FADE : EL_FADE;
     int32_t faded = (int32_t)state[PEAK] / part;
@@ -38,7 +67,8 @@ el_code el_endpoint_push(const int8_t *frame)
     }
     int begins;
     if (speaking) { /* what went on for so long was the room, and here is the word: it begins anew */
-        begins = state[LENGTH] >= EL_BACKGROUND_FRAMES && 2 * (int64_t)excess >= 3 * state[PEAK];
+        begins = state[LENGTH] >= EL_BACKGROUND_FRAMES && 2 * (int64_t)excess >= 3 * state[PEAK] &&
+                 excess >= EL_ONSET_EXCESS;
     } else {
         state[RUN] = active ? state[RUN] + 1 : 0;
         begins = state[RUN] >= EL_ONSET_FRAMES;
@@ -55,13 +85,10 @@ el_code el_endpoint_push(const int8_t *frame)
     state[LENGTH]++;
     state[PEAK] = excess > state[PEAK] ? excess : state[PEAK];
     state[SILENCE] = active ? 0 : state[SILENCE] + 1;
-    if (state[LENGTH] >= EL_LONGEST) {
-        state[LENGTH] = state[RUN] = state[PRIMED] = 0; /* what never ends is noise: the next frame is the new floor */
-        return EL_TOO_LONG;
-    }
-    if (state[SILENCE] >= EL_HANG_FRAMES) {
+    if (state[LENGTH] >= EL_LONGEST || state[SILENCE] >= EL_HANG_FRAMES) {
+        el_code ended = state[LENGTH] >= EL_LONGEST ? EL_TOO_LONG : EL_END;
         state[LENGTH] = state[RUN] = 0;
-        return EL_END;
+        return ended;
     }
     return active ? EL_SPEECH : EL_HANG;
 }

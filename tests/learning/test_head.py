@@ -133,7 +133,7 @@ def test_a_row_of_zeros_has_no_cosine() -> None:
 def test_head_gradient_equals_the_twin_and_the_formula(
     seed: int, hidden: int, count: int, pull: float, scale: int
 ) -> None:
-    """Loss within 0.01 nats; from a loss of 0.3 on, the gradient within 1 % of its length."""
+    """Loss within 0.02 nats; from a loss of 0.3 on, the gradient within 1 % of its length."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, 1000, (count, hidden))
     target = int(rng.integers(count))
@@ -144,7 +144,7 @@ def test_head_gradient_equals_the_twin_and_the_formula(
         return  # a pool of a few units has no direction to speak of
     floats = rows.astype(np.float64)
     loss = reference_head.float_loss(pool, floats, target)
-    assert abs(loss_q10 / 1024 - loss) < 0.01
+    assert abs(loss_q10 / 1024 - loss) < 0.02
     if loss > 0.3:
         wanted = reference_head.float_gradient(pool, floats, target)
         got = gradient / 2**15 * magnitude_q23 / 2**23 * head.LOGIT_SCALE / length

@@ -107,13 +107,20 @@ def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice
     assert event.score == int(all_heard.classifier.scores(unit, rows)[0].max()) / 16384
 
 
+def flickering(samples: int) -> np.ndarray:
+    """1, but for two frames in every nine: what is louder by that is no steady noise, and no end of an utterance."""
+    envelope = np.ones((-(-samples // 2880), 2880))
+    envelope[:, -640:] = 0
+    return envelope.reshape(-1)[:samples]
+
+
 def test_the_noise_at_an_onset_is_taken_off_every_frame_once(all_heard: VoiceDevice, stream: Stream) -> None:
     """In a word that begins anew within an utterance, frames that went into the network before stay as they were."""
     recognizer = all_heard.recognizer
     rng = np.random.default_rng(5)
     sound = np.concatenate((np.zeros(20800), stream("bed", "go")))
     sound += rng.normal(0, 10, len(sound))
-    sound[8000:26000] += rng.normal(0, 60, 18000)
+    sound[8000:26000] += rng.normal(0, 60, 18000) * flickering(18000)
     samples = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
     seen: list[Utterance] = []
     recognizer.on_utterance = seen.append
@@ -202,7 +209,7 @@ def test_the_ring_holds_the_longest_utterance(all_heard: VoiceDevice) -> None:
     rng = np.random.default_rng(3)
     config = all_heard.model().endpoint
     quiet, loud = rng.normal(0, 10, 16000), rng.normal(0, 6000, 320 * (config.longest - config.hang_frames - 6))
-    sound = np.concatenate((quiet, loud, quiet)).astype(np.int16)
+    sound = np.concatenate((quiet, loud * flickering(len(loud)), quiet)).astype(np.int16)
     seen: list[Utterance] = []
     all_heard.recognizer.on_utterance = seen.append
     hear(all_heard.recognizer, sound)
