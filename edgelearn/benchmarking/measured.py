@@ -64,7 +64,8 @@ def measure(
     rate = device.frontend.config.frame_rate_hz
 
     def speech() -> float:
-        seconds = device.learner.hear_exemplars().frames / rate
+        device.learner.hear_exemplars()
+        seconds = device.memory.frames / rate
         for _ in range(max(1, round(seconds))):
             device.frontend.push(noise)
         return seconds or 1.0

@@ -15,9 +15,9 @@ from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14, LEAST_GAIN_Q14
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, VOICES_Q8
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8
 from edgelearn.runtime.last_utterances import LAST_BYTES
-from edgelearn.runtime.recognizer import ring_frames
+from edgelearn.runtime.recognizer import FAR_Q14, ring_frames
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -92,7 +92,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_BELOW_TAKES_Q14": BELOW_TAKES_Q14,
         "EL_VOICES": len(VOICES_Q8),
         "EL_OWN_VOICE_WEIGHT": OWN_VOICE_WEIGHT,
-        "EL_TAKE_WEIGHT": TAKE_WEIGHT,
+        "EL_FAR_Q14": FAR_Q14,
         "EL_SEED_STATE_HIGH": _wide(random["state"] >> 64),
         "EL_SEED_STATE_LOW": _wide(random["state"]),
         "EL_SEED_INCREMENT_HIGH": _wide(random["inc"] >> 64),

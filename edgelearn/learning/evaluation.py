@@ -24,6 +24,7 @@ from edgelearn.engine.counts import Counts
 from edgelearn.engine.floating import dequantise_layer, forward
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, WordLearner
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
@@ -346,7 +347,7 @@ def bootstrap_interval(
 
 
 def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.int64]) -> float:
-    """Return the base accuracy of the model's float twin: the same weights and thresholds, all else in float64."""
+    """Return the base accuracy of the model's float twin: same weights, thresholds and voices, all else in float64."""
     layers = [
         dequantise_layer(model.params, k, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13)
         for k, layer in enumerate(model.network.layers)
@@ -355,6 +356,9 @@ def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
     right = 0
     for frames, row in zip(utterances, rows, strict=True):
-        pool = forward(layers, frames / FEATURE_ONE)[-1].h[1:].sum(axis=0)
+        own, *others = (
+            forward(layers, voice / FEATURE_ONE)[-1].h[1:].sum(axis=0) for voice in (frames, *in_other_voices(frames))
+        )
+        pool = OWN_VOICE_WEIGHT * own + sum(others)
         right += int(np.argmax(classes @ pool)) == int(row)
     return right / len(rows)

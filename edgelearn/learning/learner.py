@@ -22,7 +22,7 @@ from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.head import LOGIT_SCALE
 from edgelearn.learning.takes import variance
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, TAKE_WEIGHT, altered, in_other_voices
+from edgelearn.learning.variants import altered, hear_in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
 LEAST_GAIN_Q14 = 82  # 0.005: less than that says nothing of takes to come
-PASSES = 5
-"""How often a lesson embeds all exemplars besides its steps: for the sweeps, and for the checks before and after."""
+CHECKS = 4
+"""How often a lesson hears all exemplars, in their own voice, to check it: twice before its steps and twice after."""
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,18 @@ class Learner:
             )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
-        # the newest word: sum of its takes' embeddings at enrolment, TAKE_WEIGHT for each, and of those that were kept
+        # the newest word: sum of its takes' embeddings at enrolment, and of those that were kept
         self._enrolled: NDArray[np.int32] = arena.alloc(f"{name}.enrolled", network.config.hidden, np.int32)
         self._kept: NDArray[np.int32] = arena.alloc(f"{name}.kept", network.config.hidden, np.int32)
         self._takes = 0
 
-    def embed(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
-        """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) from the network's zero state."""
+    def embed(self, frames: NDArray[np.int8], other_voices: bool = True) -> tuple[NDArray[np.int16], Counts]:
+        """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) in all voices or in its own."""
         self._state.reset()
         self._pool[:] = 0
         counts = self._network.forward(self._state, frames, self._pool)
+        if other_voices:
+            counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
         return self._classifier.embed(self._pool), counts
 
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
@@ -170,25 +172,18 @@ class Learner:
         right = total = 0
         for record in self._memory.exemplars():
             if record.row != but_row:
-                unit, counts = self.embed(self._memory.decode(record, self._frames))
+                unit, counts = self.embed(self._memory.decode(record, self._frames), other_voices=False)
                 report.counts += counts
                 right += int(np.argmax(self._classifier.cosines(unit))) == record.row
                 total += 1
         return right, total
 
     def enrol(self, takes: list[NDArray[np.int8]]) -> int:
-        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row.
-
-        The first take is heard in other voices too: with no other, they stand for takes to come.
-        """
+        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
         self._classifier.check_room()
         self._enrolled[:] = 0
-        for take in takes[:1]:
-            self._enrolled += OWN_VOICE_WEIGHT * self.embed(take)[0].astype(np.int32)
-            for other in in_other_voices(take):
-                self._enrolled += self.embed(other)[0]
-        for take in takes[1:]:
-            self._enrolled += TAKE_WEIGHT * self.embed(take)[0].astype(np.int32)
+        for take in takes:
+            self._enrolled += self.embed(take)[0]
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
@@ -197,9 +192,9 @@ class Learner:
 
     def enrol_more(self, row: int, takes: list[NDArray[np.int8]], weight: int) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
-        self._enrolled[:] = TAKE_WEIGHT * weight * self._classifier.unit_row(row).astype(np.int32)
+        self._enrolled[:] = weight * self._classifier.unit_row(row).astype(np.int32)
         for take in takes:
-            self._enrolled += TAKE_WEIGHT * self.embed(take)[0].astype(np.int32)
+            self._enrolled += self.embed(take)[0]
         self._takes = weight + len(takes)
         self._classifier.set_row(row, self._enrolled)
         for take in takes:
@@ -265,7 +260,8 @@ class Learner:
         """Return how far (Q14) a word's takes score above the best of all other exemplars, on average.
 
         Each take counts four times: as it is, late by two frames, quieter, and with what is soft in it covered. The
-        first is what was learned from; the others stand for takes to come.
+        first is what was learned from; the others stand for takes to come.  All are heard in their own voice alone:
+        what is asked is whether the lesson was good for them.
         """
         where = np.array([row], np.int64)
         own: list[int] = []
@@ -273,7 +269,7 @@ class Learner:
         for record in self._memory.exemplars():
             frames = self._memory.decode(record, self._frames)
             for heard in (frames, *altered(frames)) if record.row == row else (frames,):
-                unit, counts = self.embed(heard)
+                unit, counts = self.embed(heard, other_voices=False)
                 report.counts += counts
                 score = int(self._classifier.scores(unit, where)[0][0])
                 if record.row == row:
@@ -352,19 +348,19 @@ class Learner:
             thresholds.append(min(threshold, sum(mine) // len(mine) - BELOW_TAKES_Q14) if mine else threshold)
         return thresholds
 
-    def hear_exemplars(self) -> Counts:
-        """Return the counts of running every exemplar of the rehearsal memory through the network once."""
+    def hear_exemplars(self, other_voices: bool = True) -> Counts:
+        """Return the counts of embedding every exemplar of the rehearsal memory once."""
         counts = Counts()
         for record in self._memory.exemplars():
-            counts += self.embed(self._memory.decode(record, self._frames))[1]
+            counts += self.embed(self._memory.decode(record, self._frames), other_voices)[1]
         return counts
 
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0. Besides them all exemplars are embedded five times: for the sweeps once, and for
-        the accuracy of the old words and the separation of the new one before and after. Sweeps are counted, not taken:
-        of one taught row, which every utterance adds to.
+        The steps are taken at rate 0. Besides them all exemplars are embedded for the sweeps, and heard for the
+        accuracy of the old words and the separation of the new one before and after. Sweeps are counted, not taken: of
+        one taught row, which every utterance adds to.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
@@ -372,8 +368,9 @@ class Learner:
         for number in range(steps if records else 0):
             record = records[number % len(records)]
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
-        for _ in range(PASSES):
-            report.counts += self.hear_exemplars()
+        report.counts += self.hear_exemplars()
+        for _ in range(CHECKS):
+            report.counts += self.hear_exemplars(other_voices=False)
         base, hidden = self._classifier.config.base_rows, self._classifier.config.hidden
         rows, added = max(self._classifier.rows, base + 1), len(records) + base
         for _ in range(still.sweeps if records else 0):
@@ -415,5 +412,4 @@ class Learner:
         """Let the row follow the weights: the mean of all its takes, moved as those moved that the memory still has."""
         units = self.exemplar_units(row, report)
         moved = sum((unit.astype(np.int64) for unit in units), -self._kept.astype(np.int64))
-        takes = TAKE_WEIGHT * self._takes
-        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + takes * moved)
+        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + self._takes * moved)

@@ -133,6 +133,11 @@ class RehearsalMemory:
         """Bytes that records may take."""
         return len(self._bytes)
 
+    @property
+    def frames(self) -> int:
+        """Frames of all exemplars together."""
+        return sum(record.frames for record in self.exemplars())
+
     def exemplars(self) -> list[Exemplar]:
         """Return all records in order of arrival."""
         found, at = [], 0

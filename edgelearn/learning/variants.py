@@ -1,20 +1,28 @@
-"""What a take might have sounded like: in another voice, for the prototype, and altered, to check a lesson against.
+"""What an utterance might have sounded like: in another voice, to embed it, and altered, to check a lesson against.
+
+An utterance is embedded in three voices, its own, which counts twice, and two others: the sum of h runs on through all
+of them.  What they have in common is the word; what one of them has alone is a voice on one occasion.
 
 Everything is in integers on feature frames (int8 Q6, [T, bands]), so that a device does the same to the bit.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+from edgelearn.engine.counts import Counts
+
+if TYPE_CHECKING:
+    from edgelearn.engine.network import Network, State
 
 Frames = NDArray[np.int8]
 
 VOICES_Q8 = ((210, 238), (312, 274))
 """Slower with formants moved up, faster with formants moved down: tempo 0.82 and 1.22, bands read at 0.93 and 1.07."""
 OWN_VOICE_WEIGHT = 2
-TAKE_WEIGHT = OWN_VOICE_WEIGHT + len(VOICES_Q8)
-"""Of a take in the sum of `Learner.enrol`; of the first one its own voice counts twice, every other once."""
 
 
 def in_voice(frames: Frames, tempo_q8: int, formant_q8: int) -> Frames:
@@ -37,6 +45,19 @@ def in_voice(frames: Frames, tempo_q8: int, formant_q8: int) -> Frames:
 def in_other_voices(frames: Frames) -> tuple[Frames, ...]:
     """Return an utterance in each of VOICES_Q8."""
     return tuple(in_voice(frames, *voice) for voice in VOICES_Q8)
+
+
+def hear_in_other_voices(network: Network, state: State, frames: Frames, pool: NDArray[np.int32]) -> Counts:
+    """Let pool, the sum of h (int32 [H]) of an utterance in its own voice, become that of all voices.
+
+    It is weighted, and h of the utterance in each of VOICES_Q8, from a zero state, is added to it.
+    """
+    pool *= OWN_VOICE_WEIGHT
+    counts = Counts()
+    for voiced in in_other_voices(frames):
+        state.reset()
+        counts += network.forward(state, voiced, pool)
+    return counts
 
 
 def altered(frames: Frames) -> tuple[Frames, ...]:

@@ -96,9 +96,14 @@ def valid_frames(h: Tensor, lengths: Tensor) -> Tensor:
     return (torch.arange(h.shape[0])[:, None] < lengths[None, :]).to(h.dtype)[:, :, None]
 
 
+def summed(h: Tensor, lengths: Tensor) -> Tensor:
+    """Return the sum of h [T, B, H] over the first `lengths` frames, shape [B, H]."""
+    return (h * valid_frames(h, lengths)).sum(0)
+
+
 def pool(h: Tensor, lengths: Tensor) -> Tensor:
     """Return unit embeddings [B, H]: the sum of h [T, B, H] over the first `lengths` frames."""
-    return torch.nn.functional.normalize((h * valid_frames(h, lengths)).sum(0), dim=1)
+    return torch.nn.functional.normalize(summed(h, lengths), dim=1)
 
 
 def movement(h: Tensor, lengths: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.engine.network import LayerConfig
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
 from edgelearn.pretrain.background import background
 from edgelearn.pretrain.calibration import calibrate
 from edgelearn.pretrain.corpus import FeatureMaker, joinable_pairs, trained_clips
 from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
-from edgelearn.pretrain.model import BaseModel, batch_of
+from edgelearn.pretrain.model import BaseModel, batch_of, summed
 from edgelearn.pretrain.train import Recipe, Trained, arrays, corpus_of, train
 from edgelearn.runtime.model import BACKGROUND, Model, save_model
 from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
@@ -108,8 +109,13 @@ def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, 
 
 
 def _float_accuracy(network: BaseModel, utterances: list[Any], rows: Any, words: int) -> float:
+    """Return the share of utterances nearest to their own class, heard in all voices as the device hears them."""
     quantised, network.quantised = network.quantised, False
     with torch.no_grad():
-        scores = network.scores(network.embed(*batch_of(utterances)))[:, :words]
+        voices = zip(*((frames, *in_other_voices(frames)) for frames in utterances), strict=True)
+        batches = [batch_of(voice) for voice in voices]
+        own, *others = [summed(network.states(features), lengths) for features, lengths in batches]
+        unit = torch.nn.functional.normalize(OWN_VOICE_WEIGHT * own + sum(others), dim=1)
+        scores = network.scores(unit)[:, :words]
     network.quantised = quantised
     return float((scores.argmax(1).numpy() == rows).mean())

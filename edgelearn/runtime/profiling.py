@@ -61,9 +61,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Run:
-    """What a device did once, to be priced on any board: hearing its exemplars, and a lesson at rate 0 on them."""
+    """What a device did once, to be priced on any board: hearing its exemplars, and a lesson at rate 0 on them.
+
+    spoken_frames, utterances: of the exemplars; each is heard in other voices too, so the network ran on more frames.
+    """
 
     heard: Counts
+    spoken_frames: int
+    utterances: int
     lesson: Counts
     steps: int
     frame_rate_hz: float
@@ -73,7 +78,7 @@ class Run:
     def jobs(self, board: Board) -> list[Job]:
         """Return a frame and a second of speech, and a learned word, on a board."""
         heard, lesson = (cost(counts, board, self.weights_bytes) for counts in (self.heard, self.lesson))
-        frame = 1 / max(1, self.heard.frames)
+        frame = 1 / max(1, self.spoken_frames)
         second = frame * self.frame_rate_hz
         return [
             Job("speech_frame", "a frame of speech", self.heard, frame, heard * frame),
@@ -93,14 +98,16 @@ def run_of(device: VoiceDevice, steps: int) -> Run:
     config = device.frontend.config
     operations = frontend_ops(config)
     heard = device.learner.hear_exemplars()
-    heard += Counts(frontend_ops=heard.frames * operations)
+    spoken, utterances = device.memory.frames, len(device.memory.exemplars())
+    heard += Counts(frontend_ops=spoken * operations)
     lesson = device.learner.rehearse(steps)
-    return Run(heard, lesson, steps, config.frame_rate_hz, operations, _weights_bytes(device.network.config))
+    weights_bytes = _weights_bytes(device.network.config)
+    return Run(heard, spoken, utterances, lesson, steps, config.frame_rate_hz, operations, weights_bytes)
 
 
 def priced_options(device: VoiceDevice, model: Model, run: Run, board: Board) -> list[Priced]:
     """Return the ways to learn around the device's plan, each with one gradient step of the run's mean utterance."""
-    frames = round(run.lesson.frames / run.steps) if run.steps else 0
+    frames = round(run.spoken_frames / max(1, run.utterances))
     found = options(shape_of(model), device.plan, max(1, frames), 1 - run.lesson.sparsity)
     costs = [cost(option.step, board, run.weights_bytes) for option in found]
     chosen = next(spent for option, spent in zip(found, costs, strict=True) if option.chosen)
@@ -130,7 +137,7 @@ def sweep(model: Model, budget_bytes: int, board: Board, scales: Sequence[float]
         device = VoiceDevice(replace(model, network=NetworkConfig(layers)), max(budget_bytes, 1 << 21))
         heard = device.learner.hear_exemplars()
         second = cost(heard, board, _weights_bytes(model.network)) * (
-            model.frontend.frame_rate_hz / max(1, heard.frames)
+            model.frontend.frame_rate_hz / max(1, device.memory.frames)
         )
         points.append(Point(scale, heard.sparsity, device.learner.old_accuracy(-1), second))
     return points

@@ -4,6 +4,9 @@ The network runs on the frames of an utterance only, from its zero state, in the
 silence costs a noise floor and nothing more, and an utterance in a stream drives the network through the same states as
 the clip cut out of it. Before a frame goes into the network, the noise floor at the onset of its utterance is taken off
 it, in the ring.
+
+When an utterance has ended, it is heard in other voices too (`edgelearn/learning/variants.py`), unless it is far from
+every word in its own.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfi
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.audio.noise import subtract_floor, subtraction_table
 from edgelearn.engine.counts import Counts
+from edgelearn.learning.variants import hear_in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.audio.endpoint import Endpointer
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from edgelearn.learning.classifier import Classifier
     from edgelearn.runtime.last_utterances import LastUtterances
     from edgelearn.runtime.model import Word
+
+FAR_Q14 = 2458
+"""0.15 below a word's threshold: other voices bring hardly anything from there to the word (docs/learning.md)."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +192,23 @@ class Recognizer:
         self._stale = False
         self._pool[:] = 0
         self._network.forward(self._state, frames, self._pool)
-        return self._judge_pool()
+        return self._judge_in_all_voices(frames)[0]
+
+    def _judge_in_all_voices(self, frames: NDArray[np.int8]) -> tuple[Judgement | None, Counts]:
+        """Return the best word for an utterance whose own voice is pooled, and what the other voices cost."""
+        best = self._judge_pool()
+        if best is None or best.margin_q14 < -self.bias_q14 - FAR_Q14:
+            return best, Counts()
+        counts = hear_in_other_voices(self._network, self._state, frames, self._pool)
+        self._stale = False
+        return self._judge_pool(), counts
 
     def _decide(self, now: int) -> Event | None:
-        self.counts += self._spoken_counts
-        best = self._judge_pool()
-        heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
         at = np.arange(self._start, self._fed) % len(self._ring)
+        best, counts = self._judge_in_all_voices(self._ring[at])
+        self._spoken_counts += counts
+        self.counts += self._spoken_counts
+        heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
         name = best.word.name if best is not None and heard else ""
         score_q14 = best.score_q14 if best is not None else 0
         utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14)

@@ -48,21 +48,55 @@ void el_reset(void)
     }
 }
 
+/* The best word for what is pooled, -1 without words, and how far its score is above what it needs. */
+static int32_t judge(int32_t *score, int32_t *margin)
+{
+    int32_t best;
+    el_unit_embedding(el_memory.listening_pool);
+    el_cosines();
+    best = el_best_word(score);
+    *margin = best < 0 ? INT32_MIN : *score - el_device.word[best].threshold_q14 + EL_BIAS_Q14;
+    return best;
+}
+
+/* Whether an utterance that has ended is to be heard in another voice, which begins here if the one before is done; in
+ * none if it is far from every word in its own. */
+static int another_voice(void)
+{
+    int32_t score = 0, margin;
+    if (el_device.voice) {
+        if (el_device.voiced < el_voice_frames(el_device.voice, el_device.fed - el_device.start)) {
+            return 1;
+        }
+        if (el_device.voice == EL_VOICES) {
+            return 0;
+        }
+    } else {
+        judge(&score, &margin);
+        if (margin < -EL_FAR_Q14) {
+            return 0;
+        }
+        el_own_voice_done(el_listening.pool);
+    }
+    el_device.voice++;
+    el_device.voiced = 0;
+    el_state_reset(&el_listening);
+    el_device.built = el_device.changes;
+    return 1;
+}
+
 /* An utterance has ended: returns whether it was a word. */
 static int decide(int32_t now, el_event *event)
 {
-    int32_t score = 0, best;
+    int32_t score = 0, margin, best = judge(&score, &margin);
     el_word *word;
-    el_unit_embedding(el_memory.listening_pool);
-    el_cosines();
-    best = el_best_word(&score);
     el_records_add(
         &el_last, 0, el_memory.listening_ring, el_device.start, el_device.fed - el_device.start, EL_RING_FRAMES);
     if (best < 0) {
         return 0;
     }
     word = &el_device.word[best];
-    if (score - word->threshold_q14 < -EL_BIAS_Q14 || word->rejects) {
+    if (margin < 0 || word->rejects) {
         return 0;
     }
     if (word->last_heard != EL_NEVER && now - word->last_heard < EL_REFRACTORY_FRAMES) {
@@ -76,7 +110,7 @@ static int decide(int32_t now, el_event *event)
     event->last = el_device.last;
     event->decided = now;
     event->active = el_device.active;
-    event->columns = (uint32_t)(el_device.fed - el_device.start) * EL_COLUMNS;
+    event->columns = el_device.spoken * EL_COLUMNS;
     return 1;
 }
 
@@ -99,7 +133,7 @@ static void take_up(void)
         }
         el_state_reset(&el_listening);
         el_device.built = el_device.changes;
-        el_device.active = 0;
+        el_device.active = el_device.spoken = 0;
         el_clear(el_listening.pool, EL_HIDDEN);
         el_device.goal = now + 1;
         el_device.last = now;
@@ -111,6 +145,7 @@ static void take_up(void)
     case EL_END:
         el_device.goal = el_device.last + 1 + EL_POST_FRAMES;
         el_device.ending = 1;
+        el_device.voice = 0;
         break;
     case EL_TOO_LONG:
         el_device.start = -1; /* running speech is no command */
@@ -161,7 +196,7 @@ int el_listen(el_event *event, int *heard)
     if (!el_device.taken_up) {
         take_up();
         el_device.taken_up = 1;
-    } else if (el_device.fed < el_device.goal && el_device.built != el_device.changes) {
+    } else if (el_device.built != el_device.changes) {
         el_state_rebuild(&el_listening);
         el_device.built = el_device.changes;
     } else if (el_device.fed < el_device.goal) {
@@ -172,14 +207,24 @@ int el_listen(el_event *event, int *heard)
         }
         el_forward(&el_listening, frame, 0);
         el_device.fed++;
+        el_device.spoken++;
+    } else {
+        int8_t voiced[EL_INPUTS];
+        el_voice_frame(
+            el_device.voice, el_device.voiced, el_memory.listening_ring, el_device.start,
+            el_device.fed - el_device.start, EL_RING_FRAMES, voiced);
+        el_forward(&el_listening, voiced, 0);
+        el_device.voiced++;
+        el_device.spoken++;
     }
-    if (el_device.fed >= el_device.goal) {
-        if (el_device.ending) {
-            el_device.ending = 0;
-            *heard = decide(el_device.frames - 1, event);
-        }
-        let_go();
+    if (el_device.fed < el_device.goal || (el_device.ending && another_voice())) {
+        return 1;
     }
+    if (el_device.ending) {
+        el_device.ending = 0;
+        *heard = decide(el_device.frames - 1, event);
+    }
+    let_go();
     return 1;
 }
 

@@ -63,7 +63,7 @@ typedef struct {
 } el_word;
 
 #define EL_NEVER INT32_MIN
-#define EL_WAITING 8 /* frames that can wait while weights are half changed */
+#define EL_WAITING 16 /* frames that can wait while weights are half changed, or an utterance is heard in other voices */
 
 typedef enum { EL_IDLE, EL_ONSET, EL_SPEECH, EL_HANG, EL_END, EL_TOO_LONG } el_code;
 
@@ -102,11 +102,11 @@ typedef struct {
 
 extern const el_lesson_config el_lesson_default;
 
-/* An utterance on its way through the network: frames t .. count - 1 are left. It has `spoken` frames in its own voice,
- * voice 0. */
+/* An utterance on its way through the network, in its own voice, voice 0, in which it has `spoken` frames, and in voices
+ * 1 .. `voices`: of the voice under way frames t .. count - 1 are left. */
 typedef struct {
     const int8_t *frames;
-    int32_t t, count, taped_from, spoken, voice;
+    int32_t t, count, taped_from, spoken, voice, voices;
 } el_run;
 
 /* A gradient step: its result, and where it stands. */
@@ -161,11 +161,12 @@ typedef struct {
     int32_t frames, start, fed, last;
     int32_t quiet;                   /* the frames before it are without their noise already */
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
+    int32_t voice, voiced;           /* the voice in which it is heard, and frames of it that were; 0: its own */
     int32_t waiting, next, taken_up; /* frames that were heard, and whether the next of them is being listened to */
     int8_t frame[EL_WAITING][EL_BANDS];
     int8_t floor[EL_WAITING][EL_BANDS]; /* of the noise, where an utterance begins */
     uint8_t code[EL_WAITING];
-    uint32_t active;         /* of the utterance under way: deltas that were not skipped */
+    uint32_t active, spoken; /* of the utterance under way: deltas that were not skipped, frames in all voices */
     uint32_t saturations;    /* numbers clipped since el_load */
     uint32_t changes, built; /* how often weights or prototypes changed, and had when M was made */
     int32_t changing;        /* they are half changed: nothing can be listened to */
@@ -198,6 +199,16 @@ int32_t el_log2_q10(uint64_t value); /* of value > 0 */
 void el_endpoint_reset(void);
 el_code el_endpoint_push(const int8_t *frame);
 void el_subtract_floor(int8_t *frame, const int8_t *floor);
+
+/* -- voices.c */
+
+void el_own_voice_done(int32_t *pool); /* the sum of h of an utterance in its own voice: other voices will be added */
+
+/* Of an utterance of `spoken` frames, first, first + 1, ... (modulo `ring`) of `frames` (int8 Q6 [..][EL_INPUTS]), as
+ * voice 1 .. EL_VOICES would have said it: how many frames, and frame t of them. */
+int32_t el_voice_frames(int32_t voice, int32_t spoken);
+void el_voice_frame(
+    int32_t voice, int32_t t, const int8_t *frames, int32_t first, int32_t spoken, int32_t ring, int8_t *out);
 
 /* -- forward.c, backward.c, update.c */
 
@@ -271,7 +282,7 @@ void el_gap(void);   /* sound is missing here */
 /* Features and end pointer: take samples, stop after one whole frame, return how many were taken; *frame becomes 1 if
  * there was one. None is taken while EL_WAITING frames wait for el_listen. */
 size_t el_hear(const int16_t *samples, size_t count, int *frame);
-/* One frame through the network, or one decision; 0 if there is nothing to do, or weights are half changed. *event is
+/* One frame through the network, in its own or another voice, or one decision; 0 if there is nothing to do, or weights are half changed. *event is
  * filled and *heard becomes 1 if a word has ended. */
 int el_listen(el_event *event, int *heard);
 /* Both: take samples, stop after one whole frame or one word, return how many were taken. */
@@ -288,8 +299,7 @@ void el_embed(const int8_t *frames, int32_t count);
 int el_slice(void);
 int32_t el_enrol_begin(void);                        /* the row of a new word, or -1: no room */
 void el_enrol_more(int32_t row, int32_t weight);     /* takes join a row that stands for `weight` takes already */
-/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, of a word's first take in
- * other voices too, then the record. */
+/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, then the record. */
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count);
 void el_enrol_end(int32_t row);
 /* The row that was enrolled last. image: the model in flash before it was enrolled, which what is not kept comes from; kept

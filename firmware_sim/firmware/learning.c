@@ -9,70 +9,55 @@
 
 #define LEAST_SHIFT 4 /* of an update's rate */
 
-/* How many times as fast a voice is, and where each band is read, Q8: see edgelearn/learning/variants.py. */
-static int32_t tempo_q8(int32_t voice)
-{
-    return el_voices_q8[2 * voice - 2];
-}
-
-static int32_t formant_q8(int32_t voice)
-{
-    return el_voices_q8[2 * voice - 1];
-}
-
-void el_run_begin(const int8_t *frames, int32_t first, int32_t count, int32_t taped_from)
+void el_run_begin(const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices)
 {
     el_run *run = &el_device.run;
     run->frames = frames;
-    run->t = first;
+    run->t = 0;
     run->count = run->spoken = count;
     run->taped_from = taped_from;
     run->voice = 0;
+    run->voices = voices;
     el_state_reset(&el_learning);
     el_clear(el_memory.learning_pool, EL_HIDDEN);
 }
 
-void el_run_again(int32_t voice)
+/* Where a voice is done, begin the next one; 0 when all are. */
+static int frames_left(el_run *run)
 {
-    el_run *run = &el_device.run;
-    int32_t spoken = run->spoken, count = spoken ? (spoken - 1) * 256 / tempo_q8(voice) + 1 : 0;
-    el_run_begin(run->frames, 0, count, count);
-    run->spoken = spoken;
-    run->voice = voice;
-}
-
-/* Frame t in another voice: between two frames, and in them between two bands. */
-static void frame_in_voice(const el_run *run, int8_t *out)
-{
-    int32_t at = run->t * tempo_q8(run->voice), late = at & 255, next = (at >> 8) + 1 < run->spoken;
-    const int8_t *low = run->frames + (at >> 8) * EL_INPUTS, *high = low + next * EL_INPUTS;
-    for (int32_t k = 0; k < EL_INPUTS; k++) {
-        int32_t band = el_limit(k * formant_q8(run->voice), 0, (EL_INPUTS - 1) * 256), b = band >> 8;
-        int32_t up = b + 1 < EL_INPUTS ? b + 1 : b, share = band & 255;
-        int32_t here = low[b] * (256 - late) + high[b] * late, there = low[up] * (256 - late) + high[up] * late;
-        out[k] = (int8_t)el_rshift(here * (256 - share) + there * share, 16);
+    while (run->t == run->count && run->voice < run->voices) {
+        if (run->voice == 0) {
+            el_own_voice_done(el_memory.learning_pool);
+        }
+        run->voice++;
+        run->t = 0;
+        run->count = el_voice_frames(run->voice, run->spoken);
+        el_state_reset(&el_learning);
     }
+    return run->t < run->count;
 }
 
 int el_run_frame(void)
 {
     el_run *run = &el_device.run;
-    if (run->t < run->count) {
+    if (frames_left(run)) {
         uint32_t active = el_device.active; /* what listens is counted apart from what learns */
+        const int8_t *frame = run->frames + run->t * EL_INPUTS;
         int8_t voiced[EL_INPUTS];
         if (run->voice) {
-            frame_in_voice(run, voiced);
+            el_voice_frame(run->voice, run->t, run->frames, 0, run->spoken, run->spoken, voiced);
+            frame = voiced;
         }
-        el_forward(&el_learning, run->voice ? voiced : run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
+        el_forward(&el_learning, frame, run->voice == 0 && run->t >= run->taped_from);
         el_device.active = active;
         run->t++;
     }
-    return run->t < run->count;
+    return frames_left(run);
 }
 
 void el_embed(const int8_t *frames, int32_t count)
 {
-    el_run_begin(frames, 0, count, count);
+    el_run_begin(frames, count, count, EL_VOICES);
     while (el_run_frame()) {
     }
     el_unit_embedding(el_memory.learning_pool);
@@ -101,7 +86,7 @@ void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
     work->seed = seed;
     work->result.left_out = before;
     el_records_decode(&el_rehearsal, record, el_memory.learning_frames);
-    el_run_begin(el_memory.learning_frames, 0, record->frames, before);
+    el_run_begin(el_memory.learning_frames, record->frames, before, 0);
     for (int k = 0; k < 4; k++) {
         el_memory.tape_fill[k] = 0;
     }

@@ -9,12 +9,11 @@
 #define el_idle (el_memory.EL_IDLE)
 #define EL_IDLE_NUMBERS ((int32_t)(sizeof el_idle.i16 / sizeof el_idle.i16[0]))
 
-/* Frames first .. count - 1 (int8 Q6 [count][EL_BANDS], kept until it is done) from a zero state; the tape takes those
- * from `taped_from` on. A slice is a frame; at the end learning_pool holds the sum of h. */
-void el_run_begin(const int8_t *frames, int32_t first, int32_t count, int32_t taped_from);
+/* Frames (int8 Q6 [count][EL_BANDS], kept until it is done) from a zero state, then as voices 1 .. `voices` would have
+ * said them, each from a zero state; the tape takes those of their own voice from `taped_from` on. A slice is a frame; at
+ * the end learning_pool holds the sum of h of all voices. */
+void el_run_begin(const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices);
 int el_run_frame(void);
-/* The same frames, all of them, as voice 1 .. EL_VOICES would have said them; nothing is taped. */
-void el_run_again(int32_t voice);
 
 /* One gradient step on a record of the rehearsal memory. */
 void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
@@ -25,8 +24,8 @@ int el_step_slice(void);
 void el_lesson_enter(el_stage stage);
 void el_pass_begin(el_stage stage);
 int el_pass_slice(void);
-/* Decode a record, as one of its variants (0: as it is), and begin to run it. */
-void el_exemplar_begin(const el_record *record, int32_t variant);
+/* Decode a record, as one of its variants (0: as it is), and begin to run it, in its own voice and so many others. */
+void el_exemplar_begin(const el_record *record, int32_t variant, int32_t voices);
 int16_t *el_kept_unit(int32_t n); /* int16 Q14 [EL_HIDDEN], of the first lesson->units exemplars */
 void el_add_unit(int32_t *sum, int32_t weight); /* what is in classifier_embedding, to int32 [EL_HIDDEN] */
 

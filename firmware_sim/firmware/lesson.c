@@ -57,7 +57,7 @@ static void follow(void)
     for (int j = 0; j < EL_HIDDEN; j++) {
         moved[j] -= el_memory.learning_kept[j];
     }
-    el_set_row(lesson->row, el_memory.learning_enrolled, lesson->takes, moved, EL_TAKE_WEIGHT * el_device.takes);
+    el_set_row(lesson->row, el_memory.learning_enrolled, lesson->takes, moved, el_device.takes);
     el_device.changes++;
 }
 
@@ -148,7 +148,7 @@ static int sweep_slice(void)
                     el_memory.classifier_embedding[j] = el_kept_unit(n)[j];
                 }
             } else if (!lesson->running) {
-                el_exemplar_begin(&record, 0);
+                el_exemplar_begin(&record, 0, EL_VOICES);
                 return 1;
             } else if (el_run_frame()) {
                 return 1;

@@ -48,10 +48,10 @@ static int8_t softest_third(const int8_t *values, int32_t count)
     return (int8_t)low;
 }
 
-void el_exemplar_begin(const el_record *record, int32_t variant)
+void el_exemplar_begin(const el_record *record, int32_t variant, int32_t voices)
 {
     int8_t *frames = el_memory.learning_frames;
-    int32_t count = record->frames * EL_BANDS, first = variant == 1 && record->frames > 2 ? 2 : 0, floor = -128;
+    int32_t count = record->frames * EL_BANDS, late = variant == 1 && record->frames > 2 ? 2 : 0, floor = -128;
     el_records_decode(&el_rehearsal, record, frames);
     if (variant == 3) {
         floor = softest_third(frames, count);
@@ -60,7 +60,7 @@ void el_exemplar_begin(const el_record *record, int32_t variant)
         int32_t value = variant == 2 ? frames[n] - 8 : frames[n];
         frames[n] = (int8_t)(value > floor ? value : floor);
     }
-    el_run_begin(frames, first, record->frames, record->frames);
+    el_run_begin(frames + late * EL_BANDS, record->frames - late, record->frames, voices);
     lesson->running = 1;
 }
 
@@ -135,11 +135,13 @@ static int wanted(const el_record *record)
 int el_pass_slice(void)
 {
     el_record record;
-    int variants = lesson->stage == EL_SEPARATION_BEFORE || lesson->stage == EL_SEPARATION_AFTER ? VARIANTS : 1;
+    int separation = lesson->stage == EL_SEPARATION_BEFORE || lesson->stage == EL_SEPARATION_AFTER;
+    int check = separation || lesson->stage == EL_RIGHT_BEFORE || lesson->stage == EL_RIGHT_AFTER;
+    int32_t variants = separation ? VARIANTS : 1;
     while (el_records_next(&el_rehearsal, lesson->at, &record)) {
         if (wanted(&record)) {
             if (!lesson->running) {
-                el_exemplar_begin(&record, lesson->variant);
+                el_exemplar_begin(&record, lesson->variant, check ? 0 : EL_VOICES);
             } else if (!el_run_frame()) {
                 el_unit_embedding(el_memory.learning_pool);
                 hear(&record);

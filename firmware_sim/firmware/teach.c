@@ -12,14 +12,14 @@ void el_enrol_more(int32_t row, int32_t weight)
 {
     el_unit_row(row);
     el_clear(el_memory.learning_enrolled, EL_HIDDEN);
-    el_add_unit(el_memory.learning_enrolled, EL_TAKE_WEIGHT * weight);
+    el_add_unit(el_memory.learning_enrolled, weight);
     el_device.takes = weight;
 }
 
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
 {
     el_device.lesson.row = row;
-    el_run_begin(frames, 0, count, count);
+    el_run_begin(frames, count, count, EL_VOICES);
     el_device.job = EL_JOB_TAKE;
 }
 
@@ -27,16 +27,11 @@ static int take_slice(void)
 {
     const el_run *run = &el_device.run;
     int32_t count = run->spoken < EL_RING_FRAMES ? run->spoken : EL_RING_FRAMES;
-    int32_t first = el_device.takes == 0, weight = !first ? EL_TAKE_WEIGHT : run->voice ? 1 : EL_OWN_VOICE_WEIGHT;
     if (el_run_frame()) {
         return 1;
     }
     el_unit_embedding(el_memory.learning_pool);
-    el_add_unit(el_memory.learning_enrolled, weight);
-    if (first && run->voice < EL_VOICES) {
-        el_run_again(run->voice + 1);
-        return 1;
-    }
+    el_add_unit(el_memory.learning_enrolled, 1);
     el_device.takes++;
     el_device.lesson.status =
         el_records_add(&el_rehearsal, el_device.lesson.row, run->frames, 0, count, count > 0 ? count : 1);

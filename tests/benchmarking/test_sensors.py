@@ -17,6 +17,7 @@ from edgelearn.benchmarking.sensors import (
     throttled_flags,
     vcgencmd,
 )
+from edgelearn.engine.counts import Counts
 from edgelearn.runtime.model import BASE_MODEL, load_model
 from edgelearn.runtime.voice import VoiceDevice
 
@@ -207,7 +208,12 @@ def test_a_device_is_measured_above_idle_and_not_changed(tmp_path: Path) -> None
         assert seconds == 0.01
 
     original = device.learner.hear_exemplars
-    device.learner.hear_exemplars = lambda: (setattr(tool, "busy", True), original())[1]  # type: ignore[method-assign]
+
+    def hear(other_voices: bool = True) -> Counts:
+        tool.busy = True
+        return original(other_voices)
+
+    device.learner.hear_exemplars = hear  # type: ignore[method-assign]
     found = measure(device, 1, 0.01, tmp_path, tool, idle)
     assert found.idle_w == pytest.approx(IDLE_W)
     speech, word = found.jobs

@@ -11,9 +11,9 @@ import pytest
 from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, count_sweep, descend
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from tests.learning.toy import Toy, make_toy, takes_of
+from tests.learning.toy import Toy, frames_in_all_voices, make_toy, takes_of
 
-GOLDEN_CRC = 2212797091
+GOLDEN_CRC = 2412248230
 """Of the prototypes of two words that sound alike, after twenty sweeps."""
 
 
@@ -78,14 +78,14 @@ def test_sweeps_move_taught_words_apart_and_leave_base_words_and_weights() -> No
         toy.learner.adapt_rows(units, 9830, 1, report)
         losses.append(loss_of(toy))
     after = toy.classifier.prototypes()
-    assert losses[-1] < 0.95 * loss
+    assert losses[-1] < 0.97 * loss
     assert all(b < a for a, b in itertools.pairwise(losses))
     np.testing.assert_array_equal(after[:3], before[:3])
     assert all((after[row] != before[row]).any() for row in (3, 4))
     for key, array in toy.network.params().items():
         np.testing.assert_array_equal(array, weights[key])
     assert len(units) == len(toy.memory.exemplars())
-    assert report.counts.frames == sum(record.frames for record in toy.memory.exemplars())
+    assert report.counts.frames == sum(frames_in_all_voices(record.frames) for record in toy.memory.exemplars())
 
 
 def test_a_word_with_too_few_exemplars_stands_still() -> None:
@@ -104,7 +104,7 @@ def test_a_tape_with_room_for_fewer_embeddings_gives_the_same_table(tape_frames:
     units = toy.learner.embed_exemplars(report)
     for _ in range(3):
         toy.learner.adapt_rows(units, 9830, 1, report)
-    lengths = [record.frames for record in toy.memory.exemplars()]
+    lengths = [frames_in_all_voices(record.frames) for record in toy.memory.exemplars()]
     assert len(units) == kept
     assert report.counts.frames == sum(lengths[:kept]) + 3 * sum(lengths[kept:])
     whole = two_alike()

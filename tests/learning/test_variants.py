@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgelearn.learning.variants import TAKE_WEIGHT, VOICES_Q8, altered, in_voice
-from tests.learning.toy import make_toy, takes_of
+from edgelearn.engine.counts import Counts
+from edgelearn.learning.variants import VOICES_Q8, altered, hear_in_other_voices, in_voice
+from tests import reference_head
+from tests.learning.toy import frames_in_all_voices, make_toy, takes_of
 
 
 def slowly_in_voice(frames: list[list[int]], tempo_q8: int, formant_q8: int) -> list[list[int]]:
@@ -40,20 +42,30 @@ def test_a_voice_of_the_same_tempo_and_formants_is_the_take_itself() -> None:
     assert [len(in_voice(np.zeros((51, 4), np.int8), *voice)) for voice in VOICES_Q8] == [61, 42]
 
 
-def test_the_first_take_of_a_new_row_counts_in_other_voices_too() -> None:
+def test_an_utterance_is_embedded_in_its_own_voice_and_two_others() -> None:
+    """The sum of h runs on through all three, each from a zero state, and its own counts twice."""
     toy, twin = make_toy(0), make_toy(0)
-    takes = takes_of(np.random.default_rng(5), 2)
-    row = toy.learner.enrol(takes)
-    first = [takes[0], takes[0], *(in_voice(takes[0], *voice) for voice in VOICES_Q8)]
-    heard = np.array([twin.learner.embed(frames)[0] for frames in [*first, *[takes[1]] * 4]], np.int64)
-    assert len(heard) == 2 * TAKE_WEIGHT
-    twin.classifier.add_row(heard.sum(axis=0))
-    np.testing.assert_array_equal(toy.classifier.prototypes()[row], twin.classifier.prototypes()[row])
-    # two more, as they are, join the row as it stands for two
-    known = twin.classifier.embed(twin.classifier.prototypes()[row].astype(np.int32) << 12).astype(np.int64)
-    toy.learner.enrol_more(row, takes, 2)
-    twin.classifier.set_row(row, 2 * known + sum(twin.learner.embed(take)[0].astype(np.int64) for take in takes))
-    np.testing.assert_array_equal(toy.classifier.prototypes()[row], twin.classifier.prototypes()[row])
+    frames = takes_of(np.random.default_rng(5), 1)[0]
+    voices = [frames, *(in_voice(frames, *voice) for voice in VOICES_Q8)]
+    state = twin.network.new_state("another")
+    pool, counted = np.zeros(16, np.int64), Counts()
+    for n, voice in enumerate(voices):
+        alone = np.zeros(16, np.int32)
+        state.reset()
+        counted += twin.network.forward(state, voice, alone)
+        pool += alone if n else 2 * alone
+    unit, counts = toy.learner.embed(frames)
+    assert unit.tolist() == reference_head.unit_embedding(pool.tolist())[0]
+    assert counts == counted
+    assert counts.frames == sum(map(len, voices)) == frames_in_all_voices(len(frames))
+    whole = np.zeros(16, np.int32)
+    state.reset()
+    twin.network.forward(state, frames, whole)
+    assert hear_in_other_voices(twin.network, state, frames, whole).frames == sum(map(len, voices[1:]))
+    assert whole.tolist() == pool.tolist()
+    nothing, heard = toy.learner.embed(frames[:0])
+    assert not nothing.any()
+    assert heard.frames == 0
 
 
 def test_altered_takes_are_late_quiet_and_covered() -> None:

@@ -11,6 +11,7 @@ from edgelearn.engine.network import LayerConfig, Network, NetworkConfig
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.learner import Learner
 from edgelearn.learning.rehearsal import RehearsalMemory
+from edgelearn.learning.variants import VOICES_Q8
 from tests.engine.engine_cases import random_params
 
 BANDS, HIDDEN, LONGEST = 12, 16, 40
@@ -69,3 +70,8 @@ def takes_of(rng: np.random.Generator, count: int, noise: float = 12.0, frames: 
         path = np.stack([np.interp(at, np.arange(5), knots[:, b]) for b in range(BANDS)], axis=1)
         takes.append(np.clip(np.rint(path + rng.normal(0, noise, path.shape)), -128, 127).astype(np.int8))
     return takes
+
+
+def frames_in_all_voices(frames: int) -> int:
+    """How many frames the network runs to embed an utterance."""
+    return frames + sum((frames - 1) * 256 // tempo_q8 + 1 for tempo_q8, _ in VOICES_Q8)

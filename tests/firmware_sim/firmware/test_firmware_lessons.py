@@ -24,7 +24,7 @@ from firmware_sim.toolchain import build_host
 from tests.firmware_sim.firmware.conftest import make_device
 
 OK, NOT_SAVED, REFUSED = 0, 9, 10
-WAITING = 8
+WAITING = 16
 SHORT = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0)
 PROBE = """
 #include "edgelearn.h"
@@ -195,7 +195,7 @@ def watched(device: VoiceDevice, before_change: Callable[[], None]) -> Iterator[
         delattr(device.classifier, name)
 
 
-@pytest.mark.parametrize(("seed", "most_slices", "gained"), [(0, 40, True), (1, 300, True), (2, 60, False)])
+@pytest.mark.parametrize(("seed", "most_slices", "gained"), [(0, 120, True), (1, 300, True), (2, 150, False)])
 def test_any_interleaving_with_sound_gives_the_same_weights_and_words(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]],
     schedules: dict[bool, tuple[int, int]], seed: int, most_slices: int, gained: bool,
