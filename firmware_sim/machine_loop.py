@@ -38,7 +38,7 @@ from firmware_sim.machine_store import ModelStore
 from firmware_sim.scenario import SAMPLE_RATE_HZ, Deed, Scenario, Sound
 
 Returns = Literal["piece", "call", "step"]
-ENDPOINT_OPS = 6  # of a band: excess, its limit and sum, the floor's error, step and limit
+ENDPOINT_OPS = 8  # of a band: least of block and of all, excess, limit and sum, the floor's error, step and limit
 BLOCK_HALVES = 64  # that are heard at once, as nothing else is going on
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, Endpointer
 from edgelearn.device.arena import Arena
 from edgelearn.runtime.model import Model
-from edgelearn.runtime.recognizer import Event, Recognizer, Utterance
+from edgelearn.runtime.recognizer import FAR_Q14, Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
 from tests import reference_audio
 
@@ -105,6 +105,23 @@ def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice
     unit, _ = all_heard.learner.embed(utterance.frames)
     rows = np.array([word.row for word in recognizer.words])
     assert event.score == int(all_heard.classifier.scores(unit, rows)[0].max()) / 16384
+
+
+@pytest.mark.parametrize(("beyond", "in_others"), [(0, True), (1, False)])
+def test_an_utterance_far_from_every_word_is_heard_in_its_own_voice_alone(
+    all_heard: VoiceDevice, stream: Stream, beyond: int, in_others: bool
+) -> None:
+    recognizer, sound, seen = all_heard.recognizer, stream("bed"), list[Utterance]()
+    recognizer.on_utterance = seen.append
+    hear(recognizer, sound)
+    (utterance,) = seen
+    unit, own = all_heard.learner.embed(utterance.frames, other_voices=False)
+    whole = all_heard.learner.embed(utterance.frames)[1]
+    score = int(all_heard.classifier.scores(unit, np.array([word.row for word in recognizer.words]))[0].max())
+    recognizer.words = tuple(replace(word, threshold_q14=score + FAR_Q14 + beyond) for word in recognizer.words)
+    assert hear(recognizer, sound) == []
+    assert recognizer.counts.frames == (whole if in_others else own).frames
+    assert whole.frames > 2 * own.frames
 
 
 def flickering(samples: int) -> np.ndarray:
