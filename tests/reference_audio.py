@@ -105,8 +105,11 @@ class EndPointer:
         self.excess = 0
 
     def push(self, frame: list[int]) -> int:
-        """Take a frame, return its code."""
+        """Take a frame, return its code; what never ended left no floor, and this frame is the new one."""
         config = self.config
+        if not self.floor_q8:
+            self.floor_q8 = [256 * value for value in frame]
+            self.heard = [[-128] * len(frame)] * len(self.heard)
         raised = self.lift_floor(frame) if self.stream else 0
         self.peak = max(0, self.peak - raised)
         over = [v - (f >> 8) - config.margin for v, f in zip(frame, self.floor_q8, strict=True)]
@@ -132,6 +135,8 @@ class EndPointer:
         self.silence = 0 if active else self.silence + 1
         if self.length >= config.longest or self.silence >= config.hang_frames:
             code = TOO_LONG if self.length >= config.longest else END
+            if code == TOO_LONG:
+                self.floor_q8 = []
             self.length = self.run = 0
             return code
         return SPEECH if active else HANG
@@ -142,9 +147,10 @@ class EndPointer:
         raised = 0
         if len(self.heard) % 7 == 0 and len(self.heard) >= 28:
             for b, least in enumerate(min(band) for band in zip(*self.heard[-28:], strict=True)):
-                lift = least + 8 - (self.floor_q8[b] >> 8)
+                known = min(least + 8, 127)
+                lift = known - (self.floor_q8[b] >> 8)
                 if least > -128 and lift > 0:
-                    self.floor_q8[b] = 256 * (least + 8)
+                    self.floor_q8[b] = 256 * known
                     raised += lift
         return raised
 

@@ -78,9 +78,10 @@ def raise_floor(frame: Any, floor_q8: Any, least: Any, at: int) -> int:
             stayed = np.int32(least[0, b])
             for k in range(1, BLOCKS):
                 stayed = min(stayed, np.int32(least[k, b]))
-            lift = stayed + SPREAD - (floor_q8[b] >> 8)
+            known = min(stayed + SPREAD, np.int32(127))
+            lift = known - (floor_q8[b] >> 8)
             if stayed > -128 and lift > 0:
-                floor_q8[b] = (stayed + SPREAD) << 8
+                floor_q8[b] = known << 8
                 raised += lift
     return raised
 
@@ -111,7 +112,7 @@ def endpoint_step(
         if over > 0:
             excess += over
     state[_EXCESS] = excess
-    state[_PEAK] = max(0, state[_PEAK] - raised)  # as loud as it would have been above this floor
+    state[_PEAK] = max(0, state[_PEAK] - raised)  # at least as loud as it would have been above this floor
     speaking = state[_LENGTH] > 0
     part = min(fade, LATE_FADE) if state[_LENGTH] >= LATE_FRAMES else fade
     active = excess >= (max(release, state[_PEAK] // part) if speaking else onset)
@@ -143,6 +144,8 @@ def endpoint_step(
     if ended != IDLE:
         state[_LENGTH] = 0
         state[_RUN] = 0
+        if ended == TOO_LONG:
+            state[_PRIMED] = 0  # a noise that falls now and then, and never ends: the next frame is the new floor
         return ended
     return SPEECH if active else HANG
 

@@ -25,9 +25,10 @@ static int32_t raise_floor(const int8_t *frame, int32_t *floor_q8, int32_t at)
                 int8_t least = el_memory.endpoint_least[k * EL_BANDS + b];
                 stayed = least < stayed ? least : stayed;
             }
-            lift = stayed + EL_SPREAD - (floor_q8[b] >> 8);
+            int32_t known = stayed + EL_SPREAD < 127 ? stayed + EL_SPREAD : 127;
+            lift = known - (floor_q8[b] >> 8);
             if (stayed > -128 && lift > 0) {
-                floor_q8[b] = (stayed + EL_SPREAD) * 256;
+                floor_q8[b] = known * 256;
                 raised += lift;
             }
         }
@@ -56,7 +57,7 @@ el_code el_endpoint_push(const int8_t *frame)
         excess += over > 0 ? over : 0;
     }
     state[EXCESS] = excess;
-    state[PEAK] = state[PEAK] > raised ? state[PEAK] - raised : 0; /* as loud as it would have been above this floor */
+    state[PEAK] = state[PEAK] > raised ? state[PEAK] - raised : 0; /* at least as loud as it would have been above this floor */
     int speaking = state[LENGTH] > 0;
     int32_t part = state[LENGTH] >= EL_LATE_FRAMES && EL_FADE > EL_LATE_FADE ? EL_LATE_FADE : EL_FADE;
     int32_t faded = (int32_t)state[PEAK] / part;
@@ -88,6 +89,9 @@ el_code el_endpoint_push(const int8_t *frame)
     if (state[LENGTH] >= EL_LONGEST || state[SILENCE] >= EL_HANG_FRAMES) {
         el_code ended = state[LENGTH] >= EL_LONGEST ? EL_TOO_LONG : EL_END;
         state[LENGTH] = state[RUN] = 0;
+        if (ended == EL_TOO_LONG) {
+            state[PRIMED] = 0; /* a noise that falls now and then, and never ends: the next frame is the new floor */
+        }
         return ended;
     }
     return active ? EL_SPEECH : EL_HANG;

@@ -128,6 +128,22 @@ def test_only_what_never_fell_is_noise_and_digital_silence_says_nothing() -> Non
     assert set(stream(np.full((60, BANDS), -128, np.int8))) == {IDLE}
 
 
+def test_a_noise_that_falls_now_and_then_becomes_the_floor_when_it_is_too_long() -> None:
+    frames = clip(300, (11, 300, 50))
+    frames[20::20] = QUIET
+    codes = stream(frames)
+    assert codes.index(TOO_LONG) == 11 + DEFAULT.longest - 1
+    assert set(codes[11 + DEFAULT.longest :]) == {IDLE}
+
+
+def test_the_floor_of_a_noise_at_full_scale_is_a_feature() -> None:
+    endpointer = Endpointer(DEFAULT, BANDS, Arena(4096))
+    endpointer.prime(clip(1)[0])
+    for _ in range(WINDOW):
+        endpointer.push(np.full(BANDS, 127, np.int8))
+    assert set(endpointer.floor.tolist()) == {127}
+
+
 def test_a_clip_knows_its_noise_and_lifts_no_floor() -> None:
     steady = clip(120, (30, 75, 60))
     assert find_utterance(steady, DEFAULT) == (22, 79, True)
