@@ -35,7 +35,7 @@ ABOVE_BACKGROUND_Q14 = 328  # 0.02
 BELOW_TAKES_Q14 = 1638  # 0.1
 LEAST_GAIN_Q14 = 82  # 0.005: less than that says nothing of takes to come
 CHECKS = 4
-"""How often a lesson hears all exemplars, in their own voice, to check it: twice before its steps and twice after."""
+"""How often a lesson hears about all exemplars, in their own voice, to check it: twice before its steps and after."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The rehearsal memory: examples of every word, bounded in bytes, kept as the delta stream that the network would see.
 
 The first layer only ever sees the transmitted values x^, so an utterance is stored as, for each frame, a bit mask of
-the active bands and their new values (int8).  Replaying it drives the network through exactly the same states as the
-features it was made from, at the occupancy of the input instead of its full size; at the shipped threshold that is
-about a third.
+the active bands and their new values (int8).  Replaying it drives the network, in its own voice, through exactly the
+same states as the features it was made from, at the occupancy of the input instead of its full size; at the shipped
+threshold that is about a third.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def batches_by_length(
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-def in_other_voices(features: Tensor, lengths: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def in_drawn_voices(features: Tensor, lengths: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return a batch (int8 Q6 [B, T, bands], lengths [B]) spoken by other voices, as features and lengths."""
     count, steps, bands = features.shape
     voices = other_voices(count, bands, rng)
@@ -201,7 +201,7 @@ class Trainer:
         losses, hits = [], []
         for members in batches_by_length(epoch.lengths, batch, rng):
             pick = torch.from_numpy(members)
-            x, frames = in_other_voices(features[pick, : int(lengths[pick].max())], lengths[pick], rng)
+            x, frames = in_drawn_voices(features[pick, : int(lengths[pick].max())], lengths[pick], rng)
             if rng.random() < 0.5:
                 band = int(rng.integers(x.shape[2] - 3))
                 x[:, :, band : band + int(rng.integers(1, 5))] = 0

@@ -1,7 +1,8 @@
 /* Samples in, words out; the twin of edgelearn/runtime/recognizer.py.
  *
  * What has a deadline is apart from what has time: el_hear makes features and looks for utterances, el_listen runs the
- * network for what was heard, a frame a call. While weights are half changed frames wait.
+ * network for what was heard, a frame a call. While weights are half changed frames wait, as they do while an utterance
+ * that has ended is heard in other voices.
  */
 #include "edgelearn.h"
 

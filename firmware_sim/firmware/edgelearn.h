@@ -63,7 +63,8 @@ typedef struct {
 } el_word;
 
 #define EL_NEVER INT32_MIN
-#define EL_WAITING 16 /* frames that can wait while weights are half changed, or an utterance is heard in other voices */
+/* Frames that can wait while weights are half changed, or an utterance is heard in other voices. */
+#define EL_WAITING 16
 
 typedef enum { EL_IDLE, EL_ONSET, EL_SPEECH, EL_HANG, EL_END, EL_TOO_LONG } el_code;
 
@@ -282,7 +283,8 @@ void el_gap(void);   /* sound is missing here */
 /* Features and end pointer: take samples, stop after one whole frame, return how many were taken; *frame becomes 1 if
  * there was one. None is taken while EL_WAITING frames wait for el_listen. */
 size_t el_hear(const int16_t *samples, size_t count, int *frame);
-/* One frame through the network, in its own or another voice, or one decision; 0 if there is nothing to do, or weights are half changed. *event is
+/* One frame through the network, in its own or another voice, or one decision; 0 if there is nothing to do, or weights
+ * are half changed. *event is
  * filled and *heard becomes 1 if a word has ended. */
 int el_listen(el_event *event, int *heard);
 /* Both: take samples, stop after one whole frame or one word, return how many were taken. */
@@ -290,7 +292,7 @@ size_t el_push(const int16_t *samples, size_t count, el_event *event, int *heard
 
 /* -- learning.c: an utterance, a gradient step */
 
-/* The unit vector of an utterance, int8 Q6 [count][EL_BANDS], goes to classifier_embedding. */
+/* The unit vector of an utterance in all voices, int8 Q6 [count][EL_BANDS], goes to classifier_embedding. */
 void el_embed(const int8_t *frames, int32_t count);
 
 /* -- teach.c: what a program calls to teach, in slices or not */

@@ -42,13 +42,13 @@ int el_run_frame(void)
     el_run *run = &el_device.run;
     if (frames_left(run)) {
         uint32_t active = el_device.active; /* what listens is counted apart from what learns */
-        const int8_t *frame = run->frames + run->t * EL_INPUTS;
         int8_t voiced[EL_INPUTS];
         if (run->voice) {
             el_voice_frame(run->voice, run->t, run->frames, 0, run->spoken, run->spoken, voiced);
-            frame = voiced;
+            el_forward(&el_learning, voiced, 0);
+        } else {
+            el_forward(&el_learning, run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
         }
-        el_forward(&el_learning, frame, run->voice == 0 && run->t >= run->taped_from);
         el_device.active = active;
         run->t++;
     }

@@ -35,7 +35,7 @@ from edgelearn.pretrain.corpus import (  # noqa: E402
 from edgelearn.pretrain.export import VOCABULARY, choose_exemplars, fixed_point, unit_rows  # noqa: E402
 from edgelearn.pretrain.model import BaseModel  # noqa: E402
 from edgelearn.pretrain.run import export, pretrain  # noqa: E402
-from edgelearn.pretrain.train import LateRound, Trainer, batches_by_length, epochs, in_other_voices, train  # noqa: E402
+from edgelearn.pretrain.train import LateRound, Trainer, batches_by_length, epochs, in_drawn_voices, train  # noqa: E402
 from edgelearn.runtime.model import load_model  # noqa: E402
 from tests.engine.engine_cases import random_walk  # noqa: E402
 from tests.pretrain.tiny import TOY, make_data  # noqa: E402
@@ -365,7 +365,7 @@ def test_a_batch_in_other_voices_keeps_its_words_and_its_format() -> None:
         features[n, length // 2 : length] = 60  # each utterance rises once, half-way
     tempos = set()
     for seed in range(30):
-        x, frames = in_other_voices(features, lengths, np.random.default_rng(seed))
+        x, frames = in_drawn_voices(features, lengths, np.random.default_rng(seed))
         tempo = augment.other_voices(3, 32, np.random.default_rng(seed)).tempo
         tempos.add(tempo < 1)
         assert (x.dtype, x.shape) == (torch.int8, (3, max(1, int(40 / tempo)), 32))
@@ -375,7 +375,7 @@ def test_a_batch_in_other_voices_keeps_its_words_and_its_format() -> None:
             rise = int((level[n, 1 : int(frames[n]) - 1] - level[n, : int(frames[n]) - 2]).argmax()) + 1
             assert abs(rise - (length // 2) / tempo) <= 1
     assert tempos == {True, False}
-    loud, _ = in_other_voices(
+    loud, _ = in_drawn_voices(
         torch.full((8, 10, 32), 127, dtype=torch.int8), torch.full((8,), 10), np.random.default_rng(1)
     )
     assert int(loud.min()) >= 127 - 11  # what leaves int8 is clipped, not wrapped

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgelearn.device.sizes import KIB
+from edgelearn.firmware.export import RESERVE_BYTES
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.voice import VoiceDevice
 from firmware_sim.toolchain import CORES, RAM_BYTES, Core, Sizes, build_core, build_counter, command, run_core, sizes
@@ -56,6 +57,7 @@ def check_ram(found: Sizes, stack: int, model: Model) -> None:
     assert ram <= BUDGET
     assert abs(ram - planned) <= 0.05 * planned
     assert found.symbols["el_memory"] > 0.98 * found.variables
+    assert found.variables - found.symbols["el_memory"] + stack <= RESERVE_BYTES
 
 
 def test_instructions_are_counted_and_repeatable(exported: Path, need: Callable[..., None], tmp_path: Path) -> None:

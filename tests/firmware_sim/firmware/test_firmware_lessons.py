@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,9 +135,10 @@ class Board:
             pass
         return self.library.t_lesson().contents
 
-    def listen(self) -> None:
+    def listen(self, most: int = sys.maxsize) -> None:
         heard, event = ctypes.c_int(), Heard()
-        while self.library.el_listen(ctypes.byref(event), ctypes.byref(heard)):
+        while most > 0 and self.library.el_listen(ctypes.byref(event), ctypes.byref(heard)):
+            most -= 1
             if heard.value:
                 self.events.append((event.word, event.score_q14, event.last, event.decided))
 
@@ -193,6 +195,29 @@ def watched(device: VoiceDevice, before_change: Callable[[], None]) -> Iterator[
         delattr(device.network, name)
     for name in ("set_row", "move_row", "load"):
         delattr(device.classifier, name)
+
+
+def test_a_lesson_between_the_frames_of_an_utterance_is_the_same_lesson(
+    library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]],
+) -> None:  # fmt: skip
+    """Weights change while utterances are under way, in their own voice and in others: both go on to their end."""
+    config = LearnerConfig(steps=20, sweeps=20, max_old_loss=1.0)
+    quiet = Board(library, model, make_device(model))
+    quiet.teach(quiet.enrol(takes), config, model.open_set_q14)
+    wanted = quiet.learned()
+    board = Board(library, model, make_device(model))
+    assert board.begin(board.enrol(takes), config, model.open_set_q14) == OK
+    at, learning, most_waiting = 0, True, 0
+    while learning or at < len(speech):
+        at += board.hear(speech[at : at + 160])
+        board.listen(2)
+        most_waiting = max(most_waiting, library.t_waiting())
+        for _ in range(6):
+            learning = learning and bool(library.el_slice())
+    board.listen()
+    assert most_waiting > 8
+    assert board.learned() == wanted
+    assert len(board.events) > 1
 
 
 @pytest.mark.parametrize(("seed", "most_slices", "gained"), [(0, 120, True), (1, 300, True), (2, 150, False)])
