@@ -130,24 +130,32 @@ def with_thresholds(model: Model, theta_x_q13: int, theta_h_q13: int, exemplars:
     return replace(empty, rehearsal=memory.pack())
 
 
+def few_shot(
+    device: VoiceDevice, model: Model, subjects: Sequence[SpeakerSet], shots: int, draws: int
+) -> tuple[float, float, Counts, int]:
+    """Teach every speaker's words: returns closed-set accuracy, hits at 5 %, what it cost, and the words learned."""
+    trials, words = [], 0
+    for subject in subjects:
+        for seed in range(draws):
+            draw = draw_takes(subject, shots, seed)
+            trials.append(run_trial(device, model, draw, subject.others, LEARNER, MEASURING))
+            words += len(draw.takes)
+    hits = [trial.hits[0.05] for trial in trials if trial.hits[0.05] is not None]
+    counts = sum((trial.counts for trial in trials), Counts())
+    return float(np.mean([trial.closed for trial in trials])), float(np.mean(hits)), counts, words
+
+
 def measure(model: Model, sounds: Sounds, board: Board, draws: int) -> Point:
     """Measure a model as it is."""
     device = VoiceDevice(model, BUDGET_KIB * KIB, REHEARSAL_KIB * KIB)
     right, _ = base_accuracy(device, sounds.base, sounds.rows, model.open_set_q14)
-    accuracies = [float(right.mean())]
+    _, one_take, _, _ = few_shot(device, model, sounds.clean, 1, draws)
+    accuracies = [float(right.mean()), one_take]
     lessons, words = Counts(), 0
-    for subjects, shots in ((sounds.clean, 1), (sounds.clean, SHOTS), (sounds.hard, SHOTS)):
-        closed, hits = [], []
-        for subject in subjects:
-            for seed in range(draws):
-                draw = draw_takes(subject, shots, seed)
-                trial = run_trial(device, model, draw, subject.others, LEARNER, MEASURING)
-                closed.append(trial.closed)
-                hits.append(trial.hits[0.05])
-                if shots == SHOTS:
-                    lessons, words = lessons + trial.counts, words + len(draw.takes)
-        accuracies += [float(np.mean(closed))] if shots == SHOTS else []
-        accuracies += [float(np.mean([hit for hit in hits if hit is not None]))]
+    for subjects in (sounds.clean, sounds.hard):
+        closed, hit, counts, learned = few_shot(device, model, subjects, SHOTS, draws)
+        accuracies += [closed, hit]
+        lessons, words = lessons + counts, words + learned
     device.restore(model)
     others = [frames for subject in sounds.clean for frames in subject.others]
     spoken = sum(map(len, others))

@@ -140,13 +140,15 @@ def endpoint_step(
     state[_LENGTH] += 1
     state[_PEAK] = max(state[_PEAK], excess)
     state[_SILENCE] = 0 if active else state[_SILENCE] + 1
-    ended = TOO_LONG if state[_LENGTH] >= longest else END if state[_SILENCE] >= hang_frames else IDLE
-    if ended != IDLE:
+    if state[_LENGTH] >= longest:
         state[_LENGTH] = 0
         state[_RUN] = 0
-        if ended == TOO_LONG:
-            state[_PRIMED] = 0  # a noise that falls now and then, and never ends: the next frame is the new floor
-        return ended
+        state[_PRIMED] = 0  # a noise that falls now and then, and never ends: the next frame is the new floor
+        return TOO_LONG
+    if state[_SILENCE] >= hang_frames:
+        state[_LENGTH] = 0
+        state[_RUN] = 0
+        return END
     return SPEECH if active else HANG
 
 

@@ -46,8 +46,7 @@ def unit_embedding(pool: Any, u: Any) -> Any:
     """Write the unit vector of pool (int32 [H]) to u (int16 [H], Q14) and return the length of pool, rounded down.
 
     With H <= 512 and |pool_j| <= 2^26, that is for a sum of up to 8192 frames (|h| <= 2^13), the sum of squares is at
-    most 2^61.
-    No component is longer than the length, rounded down or not, so |u_j| <= 2^14.
+    most 2^61. No component is longer than the length, rounded down or not, so |u_j| <= 2^14.
     """
     total = np.int64(0)
     for j in range(pool.shape[0]):

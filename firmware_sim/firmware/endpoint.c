@@ -86,13 +86,14 @@ el_code el_endpoint_push(const int8_t *frame)
     state[LENGTH]++;
     state[PEAK] = excess > state[PEAK] ? excess : state[PEAK];
     state[SILENCE] = active ? 0 : state[SILENCE] + 1;
-    if (state[LENGTH] >= EL_LONGEST || state[SILENCE] >= EL_HANG_FRAMES) {
-        el_code ended = state[LENGTH] >= EL_LONGEST ? EL_TOO_LONG : EL_END;
+    if (state[LENGTH] >= EL_LONGEST) {
+        /* a noise that falls now and then, and never ends: the next frame is the new floor */
+        state[LENGTH] = state[RUN] = state[PRIMED] = 0;
+        return EL_TOO_LONG;
+    }
+    if (state[SILENCE] >= EL_HANG_FRAMES) {
         state[LENGTH] = state[RUN] = 0;
-        if (ended == EL_TOO_LONG) {
-            state[PRIMED] = 0; /* a noise that falls now and then, and never ends: the next frame is the new floor */
-        }
-        return ended;
+        return EL_END;
     }
     return active ? EL_SPEECH : EL_HANG;
 }
