@@ -206,7 +206,7 @@ class Probe:
     ) -> Counts:
         if self._learning_state is None:  # the probe's own first call
             self._learning_state = state
-        self._learns = state is self._learning_state
+        self._learns = state.layers is self._learning_state.layers  # of a lesson's thresholds, too
         if self._learns:
             if self.pauses_often:
                 self._stop_if_asked()

@@ -74,7 +74,8 @@ def evaluate_incremental(args: argparse.Namespace, clips: list[ClipInfo]) -> int
 
     rehearsal_bytes = parse_size(args.rehearsal)
     course = plan_course(clips, args.seed)
-    config = LearnerConfig(seed=args.seed)
+    # the paper's experiment has one pair of thresholds
+    config = LearnerConfig(seed=args.seed, theta_q8=256)
     protocol = Incremental(clips, course, rehearsal_bytes, config, args.seed)
     delta, dense, joint = _models(args, clips, course)
     together = protocol.joint(joint)

@@ -65,6 +65,11 @@ class NetworkConfig:
         return self.layers[-1].hidden
 
 
+def scaled(theta_q13: int, factor_q8: int) -> int:
+    """Return a delta threshold (Q13) times factor_q8 / 256 (Q8), rounded half up, at most the largest there is."""
+    return min(THETA_RANGE[1], (theta_q13 * factor_q8 + 128) >> 8)
+
+
 def network_bytes(config: NetworkConfig) -> int:
     """Bytes of arena that the weights and biases occupy."""
     return _bytes(network_regions(config))

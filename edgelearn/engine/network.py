@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ from edgelearn.engine.layout import (
     gradients_bytes,
     network_bytes,
     network_regions,
+    scaled,
     state_bytes,
     state_regions,
     tape_bytes,
@@ -101,13 +103,29 @@ class State:
             for k in range(len(network.config.layers))
         )
         self.scratch = ScratchArrays(*(arrays[f"scratch.{field}"] for field in ScratchArrays._fields))
+        self._hidden = network.config.hidden
+        self._run_on(network.layers)
+        self.reset()
+
+    def _run_on(self, layers: Iterable[LayerArrays]) -> None:
+        """Let the next calls read these layers, with counts of their own and nothing to write to."""
         self.counters = np.zeros(COUNTERS, np.int64)
         written = StreamArrays(_NO_POOL, _NO_HIDDEN, self.counters)
-        self.places = bind(*network.layers, *self.layers, self.scratch, written)
-        self._hidden = network.config.hidden
+        self.places = bind(*layers, *self.layers, self.scratch, written)
         self.pool: Int32Array | None = None
         self.hidden_out: Int16Array | None = None
-        self.reset()
+
+    def at_thresholds(self, theta_q8: int) -> State:
+        """Return the same arrays as a state whose delta thresholds are theta_q8 / 256 (Q8) times the network's.
+
+        Whichever of the two runs next has to be reset first, and what is allocated for one serves both.
+        """
+        other = copy(self)
+        other._run_on(
+            layer._replace(theta_x=scaled(layer.theta_x, theta_q8), theta_h=scaled(layer.theta_h, theta_q8))
+            for layer in self._network.layers
+        )
+        return other
 
     def write_to(self, pool: Int32Array | None, hidden_out: Int16Array | None, frames: int) -> None:
         """Let the next calls add h to `pool` and store it in `hidden_out`, see `Network.advance`."""

@@ -12,9 +12,11 @@ from edgelearn.audio.endpoint import BACKGROUND_FRAMES, BLOCK_FRAMES, BLOCKS, LA
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
 from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
 from edgelearn.engine.fixedpoint import bias_limit
+from edgelearn.engine.layout import scaled
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.head import EXP2_Q15
-from edgelearn.learning.learner import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14, LEAST_GAIN_Q14
+from edgelearn.learning.learner import LEAST_GAIN_Q14
+from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.recognizer import FAR_Q14, ring_frames
@@ -101,7 +103,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_ARENA_BYTES": device.arena.used_bytes,
     }
     defines = "".join(f"#define {name} {_number(value)}\n" for name, value in numbers.items())
-    table = ", \\\n".join(f"        {_layer(device.arena, model, k)}" for k in range(len(layers)))
+    table = ", \\\n".join(f"        {_layer(device.arena, model, k, learner.theta_q8)}" for k in range(len(layers)))
     struct = _struct(device.arena, len(layers))
     return (
         f"{GENERATED}#ifndef EDGELEARN_CONFIG_H\n#define EDGELEARN_CONFIG_H\n\n"
@@ -195,8 +197,8 @@ def _struct(arena: Arena, layers: int) -> str:
     return f"{title}typedef struct {{\n{''.join(members)}}} el_arena;\n\n{tests}"
 
 
-def _layer(arena: Arena, model: Model, k: int) -> str:
-    """Return the initialiser of one `el_layer`."""
+def _layer(arena: Arena, model: Model, k: int, theta_q8: int) -> str:
+    """Return the initialiser of one `el_layer`; theta_q8: of a lesson, see `LearnerConfig`."""
     layer = model.network.layers[k]
     there = {region.name for region in arena.regions if region.size_bytes}
 
@@ -204,9 +206,10 @@ def _layer(arena: Arena, model: Model, k: int) -> str:
         member = ".i16" if name == idle_region(len(model.network.layers)) else ""
         return f"el_memory.{identifier(name)}{member}" if name in there else "NULL"
 
-    numbers: list[Any] = [layer.inputs, layer.hidden, layer.weight_shift, layer.theta_x_q13, layer.theta_h_q13]
-    numbers.append(bias_limit(layer.inputs, layer.hidden))
+    numbers = (layer.inputs, layer.hidden, layer.weight_shift, bias_limit(layer.inputs, layer.hidden))
     fields = [str(number) for number in numbers]
+    for theta in (layer.theta_x_q13, layer.theta_h_q13):
+        fields.append(f"{{{theta}, {scaled(theta, theta_q8)}}}")
     fields += [place(f"network.layer{k}.{name}") for name in ("weights_hi", "weights_lo", "bias")]
     for state in ("listening.state", "learning.state"):
         fields.append("{" + ", ".join(place(f"{state}.layer{k}.{name}") for name in STATE_FIELDS) + "}")

@@ -20,10 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.melbank import LOG_Q16
+from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.adaptation import add_row_gradient, descend
-from edgelearn.learning.head import EXP2_Q15, cosines, head_gradient, nearness, quantise_prototype, unit_embedding
+from edgelearn.learning.head import (
+    EXP2_Q15,
+    LOGIT_SCALE,
+    cosines,
+    head_gradient,
+    nearness,
+    quantise_prototype,
+    unit_embedding,
+)
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -50,6 +59,20 @@ class HeadStep(NamedTuple):
     loss_q10: int
     magnitude_q23: int
     length: int
+
+    def rate(self, rate_q16: int, weight_shift: int) -> tuple[int, int]:
+        """Return (mult, shift) for `Network.update`: the learning rate in the units of this step's normalised gradient.
+
+        The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23
+        and |S| in Q13, and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-9), of the integers m and |S|,
+        at most the 2^11 that an update can take.
+        """
+        mult = ((rate_q16 * LOGIT_SCALE * self.magnitude_q23) << 12) // max(1, self.length)
+        shift = 37 - weight_shift
+        while mult > 32767 and shift > SHIFT_RANGE[0]:
+            mult = (mult + 1) >> 1
+            shift -= 1
+        return min(mult, 32767), shift
 
 
 @kernel

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
-from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import LearningRejected, TakeRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
-from edgelearn.learning.classifier import HeadStep
-from edgelearn.learning.head import LOGIT_SCALE
 from edgelearn.learning.takes import variance
-from edgelearn.learning.variants import altered, hear_in_other_voices
+from edgelearn.learning.thresholds import SCORE_FLOOR_Q14, thresholds_q14
+from edgelearn.learning.variants import ALTERED, altered, hear_in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -31,27 +29,27 @@ if TYPE_CHECKING:
     from edgelearn.learning.classifier import Classifier
     from edgelearn.learning.rehearsal import Exemplar, RehearsalMemory
 
-ABOVE_BACKGROUND_Q14 = 328  # 0.02
-BELOW_TAKES_Q14 = 1638  # 0.1
 LEAST_GAIN_Q14 = 82  # 0.005: less than that says nothing of takes to come
-CHECKS = 4
-"""How often a lesson hears about all exemplars, in their own voice, to check it: twice before its steps and after."""
+CHECKS = 2
+"""How often a lesson hears about all exemplars, in their own voice, to check it: before its steps and after."""
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
     """How a word is learned.
 
-    steps: gradient steps, takes and rehearsal in turn; rate_q16: their learning rate, Q16; least_takes: of a word,
-    below which there are none: one or two takes say nothing of what varies; least_spread: standard deviation of the
-    takes' features (steps of 0.27 dB), below which there are none either: noisy takes teach the network noise; sweeps:
-    gradient steps on the prototypes of all taught words after that; row_rate_q16: their learning rate, Q16;
-    max_old_loss: share of the old words' exemplars that may be lost before the update is undone; agreement_q14: least
-    cosine of a take to the mean of the others; seed: of the order of examples and of the rounding.
+    steps: gradient steps, takes and rehearsal in turn; rate_q16: their learning rate, Q16; theta_q8: delta thresholds
+    of steps and checks, as a multiple (Q8) of those words are heard at; least_takes: of a word, below which there are
+    no steps: one or two takes say nothing of what varies; least_spread: standard deviation of the takes' features
+    (steps of 0.27 dB), below which there are none either: noisy takes teach the network noise; sweeps: gradient steps
+    on the prototypes of all taught words after that; row_rate_q16: their learning rate, Q16; max_old_loss: share of the
+    old words' exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean
+    of the others; seed: of the order of examples and of the rounding.
     """
 
     steps: int = 40
     rate_q16: int = 10
+    theta_q8: int = 384  # 1.5
     least_takes: int = 3
     least_spread: int = 48
     sweeps: int = 20
@@ -59,6 +57,17 @@ class LearnerConfig:
     max_old_loss: float = 0.1
     agreement_q14: int = 6554
     seed: int = 0
+
+
+class Check(NamedTuple):
+    """What the exemplars say of a word: how many of the `old` of other rows are `right`, nearest to their own row.
+
+    separation_q14: how far the word's own score above the best of all others, on average.
+    """
+
+    right: int
+    old: int
+    separation_q14: int
 
 
 @dataclass
@@ -81,21 +90,6 @@ class TeachReport:
         return len(self.losses)
 
 
-def step_rate(rate_q16: int, step: HeadStep, weight_shift: int) -> tuple[int, int]:
-    """Return (mult, shift) for `Network.update`: the learning rate in the units of this step's normalised gradient.
-
-    The head hands over dL/dh with its largest magnitude at 2^15; what that stands for is 16 m / |S|, with m in Q23 and
-    |S| in Q13, and a master is in Q(s+8): the factor is rate * 16 m / |S| * 2^(s-9), of the integers m and |S|, at
-    most the 2^11 that an update can take.
-    """
-    mult = ((rate_q16 * LOGIT_SCALE * step.magnitude_q23) << 12) // max(1, step.length)
-    shift = 37 - weight_shift
-    while mult > 32767 and shift > SHIFT_RANGE[0]:
-        mult = (mult + 1) >> 1
-        shift -= 1
-    return min(mult, 32767), shift
-
-
 class Learner:
     """Owns nothing but working buffers in the arena: network, table and memory are the listening device's own.
 
@@ -116,6 +110,8 @@ class Learner:
         self._classifier = classifier
         self._memory = memory
         self._state = state
+        self._theta_q8 = LearnerConfig().theta_q8
+        self._rough = state.at_thresholds(self._theta_q8)
         self._tape = tape
         self._gradients = gradients
         self._weights = weights
@@ -133,14 +129,27 @@ class Learner:
         self._kept: NDArray[np.int32] = arena.alloc(f"{name}.kept", network.config.hidden, np.int32)
         self._takes = 0
 
-    def embed(self, frames: NDArray[np.int8], other_voices: bool = True) -> tuple[NDArray[np.int16], Counts]:
-        """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) in all voices or in its own."""
-        self._state.reset()
-        self._pool[:] = 0
-        counts = self._network.forward(self._state, frames, self._pool)
-        if other_voices:
-            counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
+    def embed(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
+        """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) in all voices."""
+        counts = self._pool_of(frames, self._state)
+        counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
         return self._classifier.embed(self._pool), counts
+
+    def embed_roughly(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
+        """Return that of an utterance in its own voice, at the thresholds of a lesson: to see what a lesson changed."""
+        counts = self._pool_of(frames, self._rough)
+        return self._classifier.embed(self._pool), counts
+
+    def _rough_at(self, theta_q8: int) -> None:
+        """Let steps and checks run at thresholds that are so many times (Q8) the network's."""
+        if theta_q8 != self._theta_q8:
+            self._theta_q8, self._rough = theta_q8, self._state.at_thresholds(theta_q8)
+
+    def _pool_of(self, frames: NDArray[np.int8], state: State) -> Counts:
+        """Let the pool be the sum of h over an utterance."""
+        state.reset()
+        self._pool[:] = 0
+        return self._network.forward(state, frames, self._pool)
 
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
         """Raise TakeRejected for the take that is most unlike the mean of the others, if it is too unlike (Q14 cosine).
@@ -162,21 +171,30 @@ class Learner:
                 "say the same word in each take; leave this one out or repeat it",
             )
 
-    def old_accuracy(self, but_row: int) -> float:
-        """Return the share of exemplars of all rows but one that are nearest to their own row; 1 of none."""
-        right, total = self.count_right(but_row, TeachReport())
-        return right / total if total else 1.0
+    def check(self, row: int, report: TeachReport) -> Check:
+        """Hear all exemplars for what a lesson of the word at `row` is to change, and for what it must not.
 
-    def count_right(self, but_row: int, report: TeachReport) -> tuple[int, int]:
-        """Return how many exemplars of all rows but one are nearest to their own row, and how many there are."""
-        right = total = 0
+        Each of its takes counts four times: as it is, late by two frames, quieter, and with what is soft in it covered.
+        The first is what was learned from; the others stand for takes to come.
+        """
+        where = np.array([row], np.int64)
+        own: list[int] = []
+        best_other = SCORE_FLOOR_Q14
+        right = old = 0
         for record in self._memory.exemplars():
-            if record.row != but_row:
-                unit, counts = self.embed(self._memory.decode(record, self._frames), other_voices=False)
+            frames = self._memory.decode(record, self._frames)
+            mine = record.row == row
+            for heard in (frames, *altered(frames)) if mine else (frames,):
+                unit, counts = self.embed_roughly(heard)
                 report.counts += counts
-                right += int(np.argmax(self._classifier.cosines(unit))) == record.row
-                total += 1
-        return right, total
+                score = int(self._classifier.scores(unit, where)[0][0])
+                if mine:
+                    own.append(score)
+                    continue
+                best_other = max(best_other, score)
+                right += self._is_nearest(unit, record.row)
+                old += 1
+        return Check(right, old, sum(own) // max(1, len(own)) - best_other)
 
     def enrol(self, takes: list[NDArray[np.int8]]) -> int:
         """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
@@ -210,12 +228,13 @@ class Learner:
         keeps the model undoes the update then.
         """
         report = TeachReport()
-        right_before, total = self.count_right(row, report)
-        report.old_before = right_before / total if total else 1.0
+        self._rough_at(config.theta_q8)
+        before = self.check(row, report)
+        total = before.old
+        report.old_before = before.right / total if total else 1.0
         # a device has these in its model file: they count against no budget of RAM
         weights, prototypes = self._network.params(), self._classifier.prototypes()
-        before = self.separation_q14(row, report)
-        self._kept[:] = np.sum(self.exemplar_units(row, report), axis=0, dtype=np.int32)
+        self._kept[:] = self._sum_roughly(row, report)[0]
         rng = np.random.default_rng(config.seed)
         records = self._memory.exemplars()
         new = [n for n, record in enumerate(records) if record.row == row]
@@ -235,15 +254,16 @@ class Learner:
         for _ in range(config.sweeps):
             self.adapt_rows(units, config.row_rate_q16, config.least_takes, report)
             yield report
-        right, _ = self.count_right(row, report)
-        report.old_after = right / total if total else 1.0
-        if right_before - right > config.max_old_loss * total:
+        after = self.check(row, report)
+        lost = before.right - after.right
+        report.old_after = after.right / total if total else 1.0
+        if lost > config.max_old_loss * total:
             raise LearningRejected(
-                f"learning would cost the old words {100 * (right_before - right) / total:.1f} % of their exemplars "
+                f"learning would cost the old words {100 * lost / total:.1f} % of their exemplars "
                 f"(limit {100 * config.max_old_loss:g} %): undone",
                 "try clearer takes, more of them, or a word that sounds less like an old one",
             )
-        report.gained = self.separation_q14(row, report) > before + LEAST_GAIN_Q14
+        report.gained = after.separation_q14 > before.separation_q14 + LEAST_GAIN_Q14
         if not report.gained:
             self._network.load(weights)
             self._classifier.load(prototypes)
@@ -255,28 +275,6 @@ class Learner:
         spread = sum(variance(self._memory.decode(record, self._frames)) for record in takes)
         clear = spread >= config.least_spread**2 * len(takes)
         return config.steps if clear and len(takes) >= config.least_takes else 0
-
-    def separation_q14(self, row: int, report: TeachReport) -> int:
-        """Return how far (Q14) a word's takes score above the best of all other exemplars, on average.
-
-        Each take counts four times: as it is, late by two frames, quieter, and with what is soft in it covered. The
-        first is what was learned from; the others stand for takes to come.  All are heard in their own voice alone:
-        what is asked is whether the lesson was good for them.
-        """
-        where = np.array([row], np.int64)
-        own: list[int] = []
-        best_other = -(1 << 14)
-        for record in self._memory.exemplars():
-            frames = self._memory.decode(record, self._frames)
-            for heard in (frames, *altered(frames)) if record.row == row else (frames,):
-                unit, counts = self.embed(heard, other_voices=False)
-                report.counts += counts
-                score = int(self._classifier.scores(unit, where)[0][0])
-                if record.row == row:
-                    own.append(score)
-                else:
-                    best_other = max(best_other, score)
-        return sum(own) // max(1, len(own)) - best_other
 
     def embed_exemplars(self, report: TeachReport) -> NDArray[np.int16]:
         """Return the unit embeddings (int16 Q14, [n, H]) of the first exemplars, all that the idle tape has room for.
@@ -330,47 +328,43 @@ class Learner:
         return self.thresholds_q14([row], default_q14)[0]
 
     def thresholds_q14(self, rows: Sequence[int], default_q14: int) -> list[int]:
-        """Return the scores (Q14) from which the words at `rows` count as said.
+        """Return the scores (Q14) from which the words at `rows` count as said, by the exemplars."""
+        heard = self._all_units(np.zeros((0, 0), np.int16), TeachReport())
+        return thresholds_q14(self._classifier, heard, rows, default_q14)
 
-        Each is the base model's, raised above what the exemplars of the other words score for this one (the
-        background), and kept below what its own takes score.
-        """
-        where = np.array(rows, np.int64)
-        own: list[list[int]] = [[] for _ in rows]
-        background = [[-(1 << 14)] for _ in rows]
-        for record in self._memory.exemplars() if rows else ():
-            unit, _ = self.embed(self._memory.decode(record, self._frames))
-            for n, score in enumerate(self._classifier.scores(unit, where)[0].tolist()):
-                (own if record.row == rows[n] else background)[n].append(score)
-        thresholds = []
-        for mine, others in zip(own, background, strict=True):
-            threshold = max(default_q14, max(others) + ABOVE_BACKGROUND_Q14)
-            thresholds.append(min(threshold, sum(mine) // len(mine) - BELOW_TAKES_Q14) if mine else threshold)
-        return thresholds
+    def _is_nearest(self, unit: NDArray[np.int16], row: int) -> bool:
+        """Return whether no row is nearer to an embedding."""
+        return int(np.argmax(self._classifier.cosines(unit))) == row
 
-    def hear_exemplars(self, other_voices: bool = True) -> Counts:
-        """Return the counts of embedding every exemplar of the rehearsal memory once."""
-        counts = Counts()
+    def hear_exemplars(self) -> tuple[int, Counts]:
+        """Return how many exemplars of the rehearsal memory are nearest to their own row, and what hearing all cost."""
+        right, total = 0, Counts()
         for record in self._memory.exemplars():
-            counts += self.embed(self._memory.decode(record, self._frames), other_voices)[1]
-        return counts
+            unit, counts = self.embed(self._memory.decode(record, self._frames))
+            right += self._is_nearest(unit, record.row)
+            total += counts
+        return right, total
 
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0. Besides them all exemplars are embedded for the sweeps, and heard for the
-        accuracy of the old words and the separation of the new one before and after. Sweeps are counted, not taken: of
-        one taught row, which every utterance adds to.
+        The steps are taken at rate 0. Besides them all exemplars are embedded for the sweeps, and heard for the checks
+        before and after, `least_takes` of them as takes of the word are: altered as well in the checks, and heard
+        before the steps, after them, and in between whenever all were stepped on. Sweeps are counted, not taken: of one
+        taught row, which every utterance adds to.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
         records = self._memory.exemplars()
+        takes = still.least_takes
+        self._rough_at(still.theta_q8)
         for number in range(steps if records else 0):
             record = records[number % len(records)]
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
-        report.counts += self.hear_exemplars()
-        for _ in range(CHECKS):
-            report.counts += self.hear_exemplars(other_voices=False)
+        report.counts += self.hear_exemplars()[1]
+        followed = [records[n % len(records)] for n in range(steps // 2 + 2 * takes if records else 0)]
+        for record in [*followed, *(CHECKS * [*records, *(ALTERED * records[:takes])])]:
+            report.counts += self.embed_roughly(self._memory.decode(record, self._frames))[1]
         base, hidden = self._classifier.config.base_rows, self._classifier.config.hidden
         rows, added = max(self._classifier.rows, base + 1), len(records) + base
         for _ in range(still.sweeps if records else 0):
@@ -380,36 +374,37 @@ class Learner:
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:
         """Take one gradient step on one utterance: forward with a tape, head, sparse BPTT, update."""
         network, tape = self._network, self._tape
-        self._state.reset()
+        self._rough_at(config.theta_q8)
         tape.reset()
-        self._pool[:] = 0
         # the last frames are the ones that are taped: truncated BPTT with the state carried in
         before = max(0, len(frames) - tape.capacity_frames)
-        if before:
-            report.counts += network.forward(self._state, frames[:before], self._pool)
-        report.counts += network.forward(self._state, frames[before:], self._pool, tape)
+        report.counts += self._pool_of(frames[:before], self._rough)
+        report.counts += network.forward(self._rough, frames[before:], self._pool, tape)
         report.truncated_frames += before + tape.frames_left_out
         head = self._classifier.head_step(self._pool, row)
         report.losses.append(head.loss_q10 / 1024)
         if head.magnitude_q23 == 0:
             return
         report.counts += network.backward(tape, self._gradients, self._classifier.gradient, self._weights)
-        mult, shift = step_rate(config.rate_q16, head, network.config.layers[0].weight_shift)
+        mult, shift = head.rate(config.rate_q16, network.config.layers[0].weight_shift)
         report.counts += network.update(tape, self._gradients, mult, shift, seed, weights=self._weights)
 
-    def exemplar_units(self, row: int, report: TeachReport | None = None) -> list[NDArray[np.int16]]:
-        """Return the unit embeddings (int16 Q14) of the exemplars of a row under the weights as they are now."""
-        units = []
-        for record in self._memory.exemplars():
-            if record.row == row:
-                unit, counts = self.embed(self._memory.decode(record, self._frames))
-                units.append(unit)
-                if report is not None:
-                    report.counts += counts
-        return units
+    def exemplar_units(self, row: int) -> list[NDArray[np.int16]]:
+        """Return the unit embeddings (int16 Q14) of the exemplars of a row."""
+        kept = [record for record in self._memory.exemplars() if record.row == row]
+        return [self.embed(self._memory.decode(record, self._frames))[0] for record in kept]
+
+    def _sum_roughly(self, row: int, report: TeachReport) -> tuple[NDArray[np.int64], int]:
+        """Return the sum of the rough unit embeddings (Q14) of the exemplars of a row, and how many there are."""
+        kept = [record for record in self._memory.exemplars() if record.row == row]
+        total = np.zeros(self._network.config.hidden, np.int64)
+        for record in kept:
+            unit, counts = self.embed_roughly(self._memory.decode(record, self._frames))
+            total += unit
+            report.counts += counts
+        return total, len(kept)
 
     def _follow(self, row: int, report: TeachReport) -> None:
         """Let the row follow the weights: the mean of all its takes, moved as those moved that the memory still has."""
-        units = self.exemplar_units(row, report)
-        moved = sum((unit.astype(np.int64) for unit in units), -self._kept.astype(np.int64))
-        self._classifier.set_row(row, self._enrolled.astype(np.int64) * len(units) + self._takes * moved)
+        total, kept = self._sum_roughly(row, report)
+        self._classifier.set_row(row, self._enrolled.astype(np.int64) * kept + self._takes * (total - self._kept))

@@ -23,6 +23,7 @@ Frames = NDArray[np.int8]
 VOICES_Q8 = ((210, 238), (312, 274))
 """Slower with formants moved up, faster with formants moved down: tempo 0.82 and 1.22, bands read at 0.93 and 1.07."""
 OWN_VOICE_WEIGHT = 2
+ALTERED = 3  # ways in which an utterance is altered
 
 
 def in_voice(frames: Frames, tempo_q8: int, formant_q8: int) -> Frames:

@@ -97,7 +97,7 @@ def run_of(device: VoiceDevice, steps: int) -> Run:
     """Run the device on the exemplars of its own rehearsal memory: nothing is learned by it."""
     config = device.frontend.config
     operations = frontend_ops(config)
-    heard = device.learner.hear_exemplars()
+    _, heard = device.learner.hear_exemplars()
     spoken, utterances = device.memory.frames, len(device.memory.exemplars())
     heard += Counts(frontend_ops=spoken * operations)
     lesson = device.learner.rehearse(steps)
@@ -135,11 +135,12 @@ def sweep(model: Model, budget_bytes: int, board: Board, scales: Sequence[float]
         )
         # no tape is needed, and thresholds of 0 would need a longer pool than the budget has room for
         device = VoiceDevice(replace(model, network=NetworkConfig(layers)), max(budget_bytes, 1 << 21))
-        heard = device.learner.hear_exemplars()
+        right, heard = device.learner.hear_exemplars()
+        exemplars = len(device.memory.exemplars())
         second = cost(heard, board, _weights_bytes(model.network)) * (
             model.frontend.frame_rate_hz / max(1, device.memory.frames)
         )
-        points.append(Point(scale, heard.sparsity, device.learner.old_accuracy(-1), second))
+        points.append(Point(scale, heard.sparsity, right / exemplars if exemplars else 1.0, second))
     return points
 
 

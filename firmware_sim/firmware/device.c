@@ -10,10 +10,13 @@ el_arena el_memory;
 el_device_state el_device;
 const el_layer el_layers[EL_LAYERS] = EL_LAYER_TABLE;
 const el_stream el_listening = {
-    0, el_memory.listening_state_scratch_columns, el_memory.listening_state_scratch_deltas,
+    0, 0, el_memory.listening_state_scratch_columns, el_memory.listening_state_scratch_deltas,
     el_memory.listening_state_scratch_gates, el_memory.listening_pool};
 const el_stream el_learning = {
-    1, el_memory.learning_state_scratch_columns, el_memory.learning_state_scratch_deltas,
+    1, 0, el_memory.learning_state_scratch_columns, el_memory.learning_state_scratch_deltas,
+    el_memory.learning_state_scratch_gates, el_memory.learning_pool};
+const el_stream el_rough = {
+    1, 1, el_memory.learning_state_scratch_columns, el_memory.learning_state_scratch_deltas,
     el_memory.learning_state_scratch_gates, el_memory.learning_pool};
 const el_records el_rehearsal = {
     el_memory.rehearsal_records, EL_REHEARSAL_BYTES, el_memory.rehearsal_hat, el_memory.rehearsal_used};

@@ -19,7 +19,8 @@ typedef struct {
 
 /* A layer: shape and formats, weights, its two states, its part of the tape, its gradients. */
 typedef struct {
-    int32_t inputs, hidden, weight_shift, theta_x, theta_h, bias_limit;
+    int32_t inputs, hidden, weight_shift, bias_limit;
+    int32_t theta_x[2], theta_h[2]; /* delta thresholds: those of el_rough last */
     int8_t *hi, *lo; /* [inputs + hidden][4 hidden]: a column is contiguous */
     int32_t *bias;
     el_state listening, learning;
@@ -30,15 +31,17 @@ typedef struct {
 extern const el_layer el_layers[EL_LAYERS];
 extern el_arena el_memory;
 
-/* A run of frames through all layers: which of the two states, its scratch of one frame, and its sum of h. */
+/* A run of frames through all layers: which of the two states, which thresholds, its scratch of one frame, and its sum
+ * of h. */
 typedef struct {
-    int learning;
+    int learning, rough;
     uint16_t *columns;
     int16_t *deltas, *gates;
     int32_t *pool;
 } el_stream;
 
-extern const el_stream el_listening, el_learning;
+/* el_rough: el_learning at the larger thresholds of the steps and checks of a lesson. */
+extern const el_stream el_listening, el_learning, el_rough;
 
 /* Records of utterances, packed without holes: see records.c. */
 typedef struct {
@@ -106,6 +109,7 @@ extern const el_lesson_config el_lesson_default;
 /* An utterance on its way through the network, in its own voice, voice 0, in which it has `spoken` frames, and in voices
  * 1 .. `voices`: of the voice under way frames t .. count - 1 are left. */
 typedef struct {
+    const el_stream *stream;
     const int8_t *frames;
     int32_t t, count, taped_from, spoken, voice, voices;
 } el_run;
@@ -123,16 +127,14 @@ typedef struct {
 /* The stages of a lesson, in their order. */
 typedef enum {
     EL_CHECK_SAVED,
-    EL_RIGHT_BEFORE,
-    EL_SEPARATION_BEFORE,
+    EL_CHECK_BEFORE,
     EL_KEPT,
     EL_FOLLOW,
     EL_GRADIENT_STEP,
     EL_FOLLOW_LAST,
     EL_KEEP_UNITS,
     EL_SWEEP,
-    EL_RIGHT_AFTER,
-    EL_SEPARATION_AFTER,
+    EL_CHECK_AFTER,
     EL_PUT_BACK_WEIGHTS,
     EL_PUT_BACK_ROWS,
     EL_THRESHOLD

@@ -134,13 +134,14 @@ static int32_t step_layer(const el_stream *stream, int k, const int8_t *x8, int3
     const el_layer *layer = &el_layers[k];
     const el_state *state = state_of(stream, k);
     const int16_t *x = k ? state_of(stream, k - 1)->h : NULL;
-    int32_t used = 0, frame = el_memory.tape_fill[0];
+    int32_t used = 0, frame = el_memory.tape_fill[0], theta_x = layer->theta_x[stream->rough];
+    int32_t theta_h = layer->theta_h[stream->rough];
     int16_t *gates = stream->gates;
     for (int32_t j = 0; j < layer->inputs; j++) {
-        used = gather(stream, x ? x[j] : x8[j] * 128, &state->x_hat[j], layer->theta_x, j, used);
+        used = gather(stream, x ? x[j] : x8[j] * 128, &state->x_hat[j], theta_x, j, used);
     }
     for (int32_t j = 0; j < layer->hidden; j++) {
-        used = gather(stream, state->h[j], &state->h_hat[j], layer->theta_h, layer->inputs + j, used);
+        used = gather(stream, state->h[j], &state->h_hat[j], theta_h, layer->inputs + j, used);
     }
     el_device.active += (uint32_t)used;
     if (end >= 0) {

@@ -9,16 +9,18 @@
 
 #define LEAST_SHIFT 4 /* of an update's rate */
 
-void el_run_begin(const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices)
+void el_run_begin(
+    const el_stream *stream, const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices)
 {
     el_run *run = &el_device.run;
+    run->stream = stream;
     run->frames = frames;
     run->t = 0;
     run->count = run->spoken = count;
     run->taped_from = taped_from;
     run->voice = 0;
     run->voices = voices;
-    el_state_reset(&el_learning);
+    el_state_reset(stream);
     el_clear(el_memory.learning_pool, EL_HIDDEN);
 }
 
@@ -32,7 +34,7 @@ static int frames_left(el_run *run)
         run->voice++;
         run->t = 0;
         run->count = el_voice_frames(run->voice, run->spoken);
-        el_state_reset(&el_learning);
+        el_state_reset(run->stream);
     }
     return run->t < run->count;
 }
@@ -45,9 +47,9 @@ int el_run_frame(void)
         int8_t voiced[EL_INPUTS];
         if (run->voice) {
             el_voice_frame(run->voice, run->t, run->frames, 0, run->spoken, run->spoken, voiced);
-            el_forward(&el_learning, voiced, 0);
+            el_forward(run->stream, voiced, 0);
         } else {
-            el_forward(&el_learning, run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
+            el_forward(run->stream, run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
         }
         el_device.active = active;
         run->t++;
@@ -57,7 +59,7 @@ int el_run_frame(void)
 
 void el_embed(const int8_t *frames, int32_t count)
 {
-    el_run_begin(frames, count, count, EL_VOICES);
+    el_run_begin(&el_learning, frames, count, count, EL_VOICES);
     while (el_run_frame()) {
     }
     el_unit_embedding(el_memory.learning_pool);
@@ -86,7 +88,7 @@ void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
     work->seed = seed;
     work->result.left_out = before;
     el_records_decode(&el_rehearsal, record, el_memory.learning_frames);
-    el_run_begin(el_memory.learning_frames, record->frames, before, 0);
+    el_run_begin(&el_rough, el_memory.learning_frames, record->frames, before, 0);
     for (int k = 0; k < 4; k++) {
         el_memory.tape_fill[k] = 0;
     }

@@ -11,8 +11,9 @@
 
 /* Frames (int8 Q6 [count][EL_BANDS], kept until it is done) from a zero state, then as voices 1 .. `voices` would have
  * said them, each from a zero state; the tape takes those of their own voice from `taped_from` on. A slice is a frame; at
- * the end learning_pool holds the sum of h of all voices. */
-void el_run_begin(const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices);
+ * the end learning_pool holds the sum of h of all voices. stream: el_learning or el_rough. */
+void el_run_begin(
+    const el_stream *stream, const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices);
 int el_run_frame(void);
 
 /* One gradient step on a record of the rehearsal memory. */
@@ -24,8 +25,8 @@ int el_step_slice(void);
 void el_lesson_enter(el_stage stage);
 void el_pass_begin(el_stage stage);
 int el_pass_slice(void);
-/* Decode a record, as one of its variants (0: as it is), and begin to run it, in its own voice and so many others. */
-void el_exemplar_begin(const el_record *record, int32_t variant, int32_t voices);
+/* Decode a record, as one of its variants (0: as it is), and begin to run it; rough: in its own voice, on el_rough. */
+void el_exemplar_begin(const el_record *record, int32_t variant, int rough);
 int16_t *el_kept_unit(int32_t n); /* int16 Q14 [EL_HIDDEN], of the first lesson->units exemplars */
 void el_add_unit(int32_t *sum, int32_t weight); /* what is in classifier_embedding, to int32 [EL_HIDDEN] */
 

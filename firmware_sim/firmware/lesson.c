@@ -148,7 +148,7 @@ static int sweep_slice(void)
                     el_memory.classifier_embedding[j] = el_kept_unit(n)[j];
                 }
             } else if (!lesson->running) {
-                el_exemplar_begin(&record, 0, EL_VOICES);
+                el_exemplar_begin(&record, 0, 0);
                 return 1;
             } else if (el_run_frame()) {
                 return 1;
@@ -213,14 +213,11 @@ static int next_stage(void)
         if (lesson->status != EL_OK) {
             return end(lesson->status);
         }
-        el_pass_begin(EL_RIGHT_BEFORE);
+        el_pass_begin(EL_CHECK_BEFORE);
         break;
-    case EL_RIGHT_BEFORE:
+    case EL_CHECK_BEFORE:
         lesson->old_before = lesson->right;
         lesson->old = lesson->total;
-        el_pass_begin(EL_SEPARATION_BEFORE);
-        break;
-    case EL_SEPARATION_BEFORE:
         lesson->separation = separation();
         el_pass_begin(EL_KEPT);
         break;
@@ -245,30 +242,25 @@ static int next_stage(void)
         if (lesson->config.sweeps) {
             el_lesson_enter(EL_SWEEP);
         } else {
-            el_pass_begin(EL_RIGHT_AFTER);
+            el_pass_begin(EL_CHECK_AFTER);
         }
         break;
     case EL_SWEEP:
         if (++lesson->sweeps < lesson->config.sweeps) {
             el_lesson_enter(EL_SWEEP);
         } else {
-            el_pass_begin(EL_RIGHT_AFTER);
+            el_pass_begin(EL_CHECK_AFTER);
         }
         break;
-    case EL_RIGHT_AFTER:
+    case EL_CHECK_AFTER:
         lesson->old_after = lesson->right;
         if ((int64_t)(lesson->old_before - lesson->right) * 65536 >
             (int64_t)lesson->config.most_old_loss_q16 * lesson->old) {
             lesson->status = EL_REFUSED;
-            el_device.changing = 1;
-            el_lesson_enter(EL_PUT_BACK_WEIGHTS);
         } else {
-            el_pass_begin(EL_SEPARATION_AFTER);
+            lesson->gained = separation() > lesson->separation + EL_LEAST_GAIN_Q14;
         }
-        break;
-    case EL_SEPARATION_AFTER:
-        lesson->gained = separation() > lesson->separation + EL_LEAST_GAIN_Q14;
-        if (lesson->gained) {
+        if (lesson->status == EL_OK && lesson->gained) {
             el_pass_begin(EL_THRESHOLD);
         } else {
             el_device.changing = 1;

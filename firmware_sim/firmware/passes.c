@@ -48,7 +48,7 @@ static int8_t softest_third(const int8_t *values, int32_t count)
     return (int8_t)low;
 }
 
-void el_exemplar_begin(const el_record *record, int32_t variant, int32_t voices)
+void el_exemplar_begin(const el_record *record, int32_t variant, int rough)
 {
     int8_t *frames = el_memory.learning_frames;
     int32_t count = record->frames * EL_BANDS, late = variant == 1 && record->frames > 2 ? 2 : 0, floor = -128;
@@ -60,7 +60,9 @@ void el_exemplar_begin(const el_record *record, int32_t variant, int32_t voices)
         int32_t value = variant == 2 ? frames[n] - 8 : frames[n];
         frames[n] = (int8_t)(value > floor ? value : floor);
     }
-    el_run_begin(frames + late * EL_BANDS, record->frames - late, record->frames, voices);
+    el_run_begin(
+        rough ? &el_rough : &el_learning, frames + late * EL_BANDS, record->frames - late, record->frames,
+        rough ? 0 : EL_VOICES);
     lesson->running = 1;
 }
 
@@ -81,20 +83,16 @@ static void hear(const el_record *record)
 {
     int own = record->row == lesson->row;
     switch (lesson->stage) {
-    case EL_RIGHT_BEFORE:
-    case EL_RIGHT_AFTER:
-        el_cosines();
-        lesson->right += el_nearest() == record->row;
-        lesson->total++;
-        break;
-    case EL_SEPARATION_BEFORE:
-    case EL_SEPARATION_AFTER:
+    case EL_CHECK_BEFORE:
+    case EL_CHECK_AFTER:
     case EL_THRESHOLD: {
         int32_t score;
         el_cosines();
         score = el_score(lesson->row);
         lesson->own += own ? score : 0;
         lesson->takes += own;
+        lesson->total += !own;
+        lesson->right += !own && el_nearest() == record->row;
         lesson->best_other = !own && score > lesson->best_other ? score : lesson->best_other;
         break;
     }
@@ -118,9 +116,6 @@ static void hear(const el_record *record)
 static int wanted(const el_record *record)
 {
     switch (lesson->stage) {
-    case EL_RIGHT_BEFORE:
-    case EL_RIGHT_AFTER:
-        return record->row != lesson->row;
     case EL_KEPT:
     case EL_FOLLOW:
     case EL_FOLLOW_LAST:
@@ -135,13 +130,12 @@ static int wanted(const el_record *record)
 int el_pass_slice(void)
 {
     el_record record;
-    int separation = lesson->stage == EL_SEPARATION_BEFORE || lesson->stage == EL_SEPARATION_AFTER;
-    int check = separation || lesson->stage == EL_RIGHT_BEFORE || lesson->stage == EL_RIGHT_AFTER;
-    int32_t variants = separation ? VARIANTS : 1;
+    int32_t variants = lesson->stage == EL_CHECK_BEFORE || lesson->stage == EL_CHECK_AFTER ? VARIANTS : 1;
+    int rough = lesson->stage != EL_KEEP_UNITS && lesson->stage != EL_THRESHOLD;
     while (el_records_next(&el_rehearsal, lesson->at, &record)) {
         if (wanted(&record)) {
             if (!lesson->running) {
-                el_exemplar_begin(&record, lesson->variant, check ? 0 : EL_VOICES);
+                el_exemplar_begin(&record, lesson->variant, rough);
             } else if (!el_run_frame()) {
                 el_unit_embedding(el_memory.learning_pool);
                 hear(&record);

@@ -29,7 +29,7 @@ static int32_t encode(
         }
         for (int b = 0; b < EL_BANDS; b++) {
             int32_t delta = frame[b] - hat[b];
-            if ((delta < 0 ? -delta : delta) * 128 >= el_layers[0].theta_x) {
+            if ((delta < 0 ? -delta : delta) * 128 >= el_layers[0].theta_x[0]) {
                 if (at >= room) {
                     return -1;
                 }

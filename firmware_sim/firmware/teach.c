@@ -19,7 +19,7 @@ void el_enrol_more(int32_t row, int32_t weight)
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
 {
     el_device.lesson.row = row;
-    el_run_begin(frames, count, count, EL_VOICES);
+    el_run_begin(&el_learning, frames, count, count, EL_VOICES);
     el_device.job = EL_JOB_TAKE;
 }
 

@@ -209,9 +209,9 @@ def test_a_device_is_measured_above_idle_and_not_changed(tmp_path: Path) -> None
 
     original = device.learner.hear_exemplars
 
-    def hear(other_voices: bool = True) -> Counts:
+    def hear() -> tuple[int, Counts]:
         tool.busy = True
-        return original(other_voices)
+        return original()
 
     device.learner.hear_exemplars = hear  # type: ignore[method-assign]
     found = measure(device, 1, 0.01, tmp_path, tool, idle)

@@ -19,7 +19,7 @@ from edgelearn.cli.action import actions_of
 from edgelearn.cli.main import main
 from edgelearn.cli.verbs import add as adding
 from edgelearn.errors import LearningRejected
-from edgelearn.learning.learner import Learner
+from edgelearn.learning.learner import Check, Learner
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.voice import VoiceDevice
 from tests.cli.typed import ADDED, BED, LEARN, NEW_WORD, TAKES, Cli, add, words
@@ -213,7 +213,7 @@ def test_adding_in_words_for_people(cli: Cli) -> None:
 
 
 def test_gradient_steps_that_gained_nothing_are_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Learner, "separation_q14", lambda *_: 0)
+    monkeypatch.setattr(Learner, "check", lambda *_: Check(1, 1, 0))
     assert "10 updates (put back: they gained nothing over the plain mean of the takes) in" in add(cli).out
     cli("undo")
     assert add(cli, "--json").lines[0]["gained"] is False

@@ -371,3 +371,26 @@ def test_read_only_features_are_accepted(rng):
     network.forward(states[0], frames)
     network.forward(states[1], np.frombuffer(frames.tobytes(), np.int8).reshape(3, 9))
     assert all_lists(states[0].layers[0]) == all_lists(states[1].layers[0])
+
+
+@SHAPES
+@pytest.mark.parametrize(
+    ("theta", "theta_q8", "expected"), [(301, 384, 452), (301, 0, 0), (0, 384, 0), (30000, 512, 32767)]
+)
+def test_a_state_at_other_thresholds_is_that_of_a_network_with_them(shapes, theta, theta_q8, expected, rng):
+    config = config_of(*shapes, theta=theta)
+    params, frames = random_params(config, rng), random_walk(30, config.inputs, rng)
+    network, other = make_network(config, params), make_network(config_of(*shapes, theta=expected), params)
+    state = network.new_state("state")
+    used = network._arena.used_bytes
+    at_others = state.at_thresholds(theta_q8)
+    assert network._arena.used_bytes == used
+    pools = np.zeros((4, config.hidden), np.int32)
+    before = network.forward(state, frames, pools[0])
+    at_others.reset()
+    assert network.forward(at_others, frames, pools[1]) == other.forward(other.new_state("state"), frames, pools[2])
+    np.testing.assert_array_equal(pools[1], pools[2])
+    # and the state itself is what it was
+    state.reset()
+    assert network.forward(state, frames, pools[3]) == before
+    np.testing.assert_array_equal(pools[3], pools[0])

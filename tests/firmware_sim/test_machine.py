@@ -14,7 +14,7 @@ from edgelearn.device.cost import cost
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import BudgetExceeded
 from edgelearn.firmware.export import firmware_device
-from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig, TeachReport
+from edgelearn.learning.learner import LEAST_GAIN_Q14, Check, LearnerConfig, TeachReport
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.rehearsed import RECORDINGS
@@ -212,8 +212,8 @@ def test_a_lesson_compares_its_weights_with_flash_and_may_put_them_back(
         probe, layer = Probe(device), model.network.layers[0]
         frames = device.memory.decode(device.memory.exemplars()[0], np.empty((255, 32), np.int8))
         row = device.learner.enrol([frames])
-        found = iter((0, LEAST_GAIN_Q14 + gained))
-        monkeypatch.setattr(device.learner, "separation_q14", lambda *_, found=found: next(found))
+        found = iter((Check(9, 9, 0), Check(9, 9, LEAST_GAIN_Q14 + gained)))
+        monkeypatch.setattr(device.learner, "check", lambda *_, found=found: next(found))
         probe.take_learned()
         list(device.learner.teach(row, LearnerConfig(sweeps=1, max_old_loss=1.0)))
         pieces = [piece for piece in probe.take_learned() if piece.call == "image"]
@@ -282,8 +282,8 @@ def test_learning_that_fails_leaves_the_device_as_it_was(model: Model, monkeypat
     scenario = Scenario(9.0, (TEACH, Deed(6.5, "say", files=(DOWN,))), seed=4)
     machine = Machine(model, load_board("stm32h7a3"), scenario, Sound(scenario), strict, MachineConfig())
     before = bits(machine.device)
-    right = iter(((9, 9), (0, 9)))
-    monkeypatch.setattr(machine.device.learner, "count_right", lambda *_: next(right))
+    found = iter((Check(9, 9, 0), Check(0, 9, 0)))
+    monkeypatch.setattr(machine.device.learner, "check", lambda *_: next(found))
     machine.run()
     (refused,) = (one.text for one in machine.tally.log if one.what == "refused")
     assert "undone" in refused

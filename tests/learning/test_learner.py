@@ -12,26 +12,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelearn.device.arena import Arena
 from edgelearn.engine import floating
+from edgelearn.engine.network import LayerConfig, Network, NetworkConfig
 from edgelearn.errors import BudgetExceeded, LearningRejected, TakeRejected, UsageError
 from edgelearn.learning.classifier import HeadStep
 from edgelearn.learning.learner import (
-    ABOVE_BACKGROUND_Q14,
-    BELOW_TAKES_Q14,
     CHECKS,
     LEAST_GAIN_Q14,
+    Check,
     LearnerConfig,
     TeachReport,
-    step_rate,
 )
 from edgelearn.learning.takes import variance
+from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
 from edgelearn.learning.variants import altered
 from tests import reference_head
-from tests.learning.toy import BANDS, LONGEST, Toy, frames_in_all_voices, make_toy, takes_of
+from tests.learning.toy import BANDS, HIDDEN, LONGEST, Toy, frames_in_all_voices, make_toy, takes_of
 
 CONFIG = LearnerConfig(steps=10, rate_q16=3000, sweeps=0, max_old_loss=1.0)
-# losses (nats, Q10) of these ten steps; all arithmetic is in integers, so they are the same everywhere
-GOLDEN = [401, 1053, 612, 734, 379, 797, 319, 732, 129, 677]
+# losses (nats, Q10) of these ten steps by the thresholds of a lesson, in 1/256 of the network's; all arithmetic is in
+# integers, so they are the same everywhere
+GOLDEN = {
+    256: [401, 1053, 612, 734, 379, 797, 319, 732, 117, 675],
+    384: [362, 1332, 664, 652, 437, 772, 348, 719, 126, 679],
+}
 
 
 def teach(toy: Toy, row: int, config: LearnerConfig) -> TeachReport:
@@ -44,9 +49,10 @@ def taught(config: LearnerConfig = CONFIG, seed: int = 0, tape_frames: int = LON
     return toy, teach(toy, row, config)
 
 
-def test_ten_losses_are_what_they_always_were() -> None:
-    _, report = taught()
-    assert [loss * 1024 for loss in report.losses] == GOLDEN
+@pytest.mark.parametrize("theta_q8", GOLDEN)
+def test_ten_losses_are_what_they_always_were(theta_q8: int) -> None:
+    _, report = taught(dataclasses.replace(CONFIG, theta_q8=theta_q8))
+    assert [loss * 1024 for loss in report.losses] == GOLDEN[theta_q8]
     assert report.updates == 10
 
 
@@ -109,6 +115,20 @@ def test_noisy_takes_move_no_weights_but_rows() -> None:
         assert report.gained == (toy.classifier.prototypes() != rows).any()
 
 
+def sum_of_rough_units(toy: Toy, row: int) -> np.ndarray:
+    """Of the exemplars of a row, in their own voice and by a network with the thresholds of a lesson."""
+    network, total = Network(NetworkConfig((lesson_layer(toy),)), Arena(1 << 16)), np.zeros(HIDDEN, int)
+    network.load(toy.network.params())
+    state = network.new_state("state")
+    for record in toy.memory.exemplars():
+        if record.row == row:
+            pool = np.zeros(HIDDEN, np.int32)
+            state.reset()
+            network.forward(state, toy.memory.decode(record, np.zeros((LONGEST, BANDS), np.int8)), pool)
+            total += toy.classifier.embed(pool)
+    return total
+
+
 def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() -> None:
     toy = make_toy(0)
     before = toy.classifier.prototypes()
@@ -116,12 +136,12 @@ def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() ->
     row = toy.learner.enrol(takes)
     enrolled = toy.classifier.prototypes()
     heard = np.sum([toy.learner.embed(frames)[0].astype(int) for frames in takes], axis=0)
-    own = np.sum([unit.astype(int) for unit in toy.learner.exemplar_units(row)], axis=0)
+    own = sum_of_rough_units(toy, row)
     teach(toy, row, dataclasses.replace(CONFIG, steps=30))
     after = toy.classifier.prototypes()
     np.testing.assert_array_equal(after[:row], before)
     assert (after[row] != enrolled[row]).any()
-    moved = np.sum([unit.astype(int) for unit in toy.learner.exemplar_units(row)], axis=0) - own
+    moved = sum_of_rough_units(toy, row) - own
     assert after[row].tolist() == reference_head.quantise_prototype((heard + moved).tolist())[0]
 
 
@@ -132,25 +152,36 @@ def test_what_learning_did_is_put_back_unless_the_word_is_further_from_all_else(
         toy = make_toy(0)
         row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
         enrolled = toy.snapshot()
-        found = iter([100, after])
-        monkeypatch.setattr(toy.learner, "separation_q14", lambda *_, found=found: next(found))
+        found = iter([Check(9, 9, 100), Check(9, 9, after)])
+        monkeypatch.setattr(toy.learner, "check", lambda *_, found=found: next(found))
         assert teach(toy, row, dataclasses.replace(CONFIG, sweeps=2)).gained == gained
         assert (toy.snapshot() == enrolled) == (not gained)
 
 
+def lesson_layer(toy: Toy) -> LayerConfig:
+    """The toy's layer with the thresholds of a lesson."""
+    (layer,) = toy.network.config.layers
+    thetas = (round(LearnerConfig().theta_q8 / 256 * theta) for theta in (layer.theta_x_q13, layer.theta_h_q13))
+    return LayerConfig(layer.inputs, layer.hidden, layer.weight_shift, *thetas)
+
+
 def test_separation_is_the_mean_of_the_takes_above_the_best_of_the_rest() -> None:
-    toy, report = make_toy(0), TeachReport()
+    toy, report = make_toy(1), TeachReport()
     row = toy.learner.enrol(takes_of(np.random.default_rng(100), 2))
-    own, others = [], []
+    network, own, others, frames_heard = Network(NetworkConfig((lesson_layer(toy),)), Arena(1 << 16)), [], [], 0
+    network.load(toy.network.params())
     for record in toy.memory.exemplars():
         frames = toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)).copy()
         heard = [frames, *altered(frames)] if record.row == row else [frames]
         for one in heard:
-            scores, _ = toy.classifier.scores(toy.learner.embed(one, other_voices=False)[0], np.array([row], np.int64))
+            pool = np.zeros(HIDDEN, np.int32)
+            network.forward(network.new_state(f"state{frames_heard}"), one, pool)
+            frames_heard += len(one)
+            scores, _ = toy.classifier.scores(toy.classifier.embed(pool), np.array([row], np.int64))
             (own if record.row == row else others).append(int(scores[0]))
     assert len(own) == 8
-    assert toy.learner.separation_q14(row, report) == sum(own) // 8 - max(others)
-    assert report.counts.frames > 0
+    assert toy.learner.check(row, report) == Check(9, 9, sum(own) // 8 - max(others))
+    assert report.counts.frames == frames_heard
 
 
 def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +189,7 @@ def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.Monk
     monkeypatch.setattr("edgelearn.learning.learner.LEAST_GAIN_Q14", -(1 << 15))  # kept, whatever it gained
     toy = make_toy(0)
     row = toy.learner.enrol([takes_of(np.random.default_rng(100), 1)[0]])
-    config, params = toy.network.config.layers[0], toy.network.params()
+    config, params = lesson_layer(toy), toy.network.params()
     layer = floating.dequantise_layer(params, 0, config.weight_shift, config.theta_x_q13, config.theta_h_q13)
     (record,) = (r for r in toy.memory.exemplars() if r.row == row)
     frames = toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8))
@@ -184,7 +215,7 @@ def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.Monk
 )
 def test_step_rate_is_exact(rate_q16: int, magnitude: int, length: int, weight_shift: int) -> None:
     """rate * 16 m / |S| * 2^(s-9), rounded down to 2^-(37-s), then to 15 bits, below 2^11."""
-    mult, shift = step_rate(rate_q16, HeadStep(0, magnitude, length), weight_shift)
+    mult, shift = HeadStep(0, magnitude, length).rate(rate_q16, weight_shift)
     exact = Fraction(rate_q16, 65536) * 16 * Fraction(magnitude, length) * Fraction(2) ** (weight_shift - 9)
     got = mult / Fraction(2) ** shift
     assert 0 <= mult <= 32767
@@ -199,8 +230,8 @@ def test_step_rate_is_exact(rate_q16: int, magnitude: int, length: int, weight_s
 
 
 def test_step_rate_takes_an_utterance_without_length() -> None:
-    assert step_rate(200, HeadStep(0, 100, 0), 6) == step_rate(200, HeadStep(0, 100, 1), 6)
-    assert step_rate(200, HeadStep(0, 0, 5), 6) == (0, 31)
+    assert HeadStep(0, 100, 0).rate(200, 6) == HeadStep(0, 100, 1).rate(200, 6)
+    assert HeadStep(0, 0, 5).rate(200, 6) == (0, 31)
 
 
 def test_frames_that_the_tape_does_not_hold_are_reported() -> None:
@@ -216,10 +247,8 @@ def test_frames_that_the_tape_does_not_hold_are_reported() -> None:
 def test_an_update_that_costs_the_old_words_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = make_toy(0)
     row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
-    right = iter([(9, 9), (8, 9), (9, 9), (8, 9)])
-    monkeypatch.setattr(toy.learner, "count_right", lambda *_: next(right))
-    separations = iter([0, 0, LEAST_GAIN_Q14 + 1])  # the first lesson does not come to ask for its second one
-    monkeypatch.setattr(toy.learner, "separation_q14", lambda *_: next(separations))
+    found = iter([Check(9, 9, 0), Check(8, 9, LEAST_GAIN_Q14 + 1)] * 2)
+    monkeypatch.setattr(toy.learner, "check", lambda *_: next(found))
     with pytest.raises(LearningRejected, match=r"11\.1 %"):
         teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.11))
     report = teach(toy, row, LearnerConfig(steps=2, max_old_loss=0.112))
@@ -232,8 +261,8 @@ def test_the_share_that_may_be_lost_is_exact(monkeypatch: pytest.MonkeyPatch, be
     for extra in (0, 1):
         toy = make_toy(0)
         row = toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
-        right = iter([(before, total), (before - total // 10 - extra, total)])
-        monkeypatch.setattr(toy.learner, "count_right", lambda *_, right=right: next(right))
+        found = iter([Check(before, total, 0), Check(before - total // 10 - extra, total, 0)])
+        monkeypatch.setattr(toy.learner, "check", lambda *_, found=found: next(found))
         config = LearnerConfig(steps=2, sweeps=0, max_old_loss=0.1)
         if extra:
             with pytest.raises(LearningRejected):
@@ -242,14 +271,21 @@ def test_the_share_that_may_be_lost_is_exact(monkeypatch: pytest.MonkeyPatch, be
             teach(toy, row, config)
 
 
-def test_old_accuracy_counts_exemplars_nearest_to_their_own_row() -> None:
-    toy = make_toy(0)
-    assert toy.learner.old_accuracy(3) == 1.0
-    moved = toy.classifier.prototypes()[[1, 0, 2]]
-    toy.classifier.load(moved)
-    assert toy.learner.old_accuracy(3) == pytest.approx(1 / 3)
-    assert toy.learner.old_accuracy(2) == 0.0
-    assert toy.learner.old_accuracy(0) == 0.5
+def test_a_check_counts_exemplars_of_other_rows_that_are_nearest_to_their_own() -> None:
+    toy = make_toy(1)
+    row = toy.learner.enrol(takes_of(np.random.default_rng(100), 1))
+    toy.memory.remove_row(row)
+
+    def right(but_row: int) -> tuple[int, int]:
+        return toy.learner.check(but_row, TeachReport())[:2]
+
+    assert right(row) == (9, 9)
+    assert toy.learner.hear_exemplars()[0] == 9
+    toy.classifier.load(toy.classifier.prototypes()[[1, 0, 2, 3]])
+    assert right(row) == (3, 9)
+    assert toy.learner.hear_exemplars()[0] == 3
+    assert right(2) == (0, 6)
+    assert right(0) == (3, 6)
 
 
 def test_takes_must_be_alike() -> None:
@@ -356,13 +392,15 @@ def test_a_tape_without_room_for_the_gradients_of_the_rows_is_refused() -> None:
 def test_measuring_work_changes_nothing() -> None:
     toy = make_toy(0)
     before = toy.snapshot()
-    heard, rehearsed = toy.learner.hear_exemplars(), toy.learner.rehearse(12)
+    (_, heard), rehearsed = toy.learner.hear_exemplars(), toy.learner.rehearse(12)
     assert toy.snapshot() == before
     assert heard.frames == sum(frames_in_all_voices(record.frames) for record in toy.memory.exemplars())
     assert rehearsed.macs_gradient > 0
-    steps = sum(toy.memory.exemplars()[n % 9].frames for n in range(12))
-    own = sum(record.frames for record in toy.memory.exemplars())
-    assert rehearsed.frames == steps + heard.frames + CHECKS * own
+    records, takes = toy.memory.exemplars(), LearnerConfig().least_takes
+    steps = sum(records[n % 9].frames for n in range(12))
+    checks = CHECKS * sum(record.frames for record in [*records, *(3 * records[:takes])])
+    followed = sum(records[n % 9].frames for n in range(12 // 2 + 2 * takes))
+    assert rehearsed.frames == steps + checks + heard.frames + followed
     for _ in range(3):
         toy.memory.remove_row(0)
     assert toy.learner.rehearse(12).frames == 0

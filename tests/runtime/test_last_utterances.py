@@ -27,6 +27,7 @@ from edgelearn.runtime.last_utterances import (
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Utterance
 from edgelearn.runtime.voice import VoiceDevice
+from tests.runtime.own_voice import own_voice
 
 Frames = NDArray[np.int8]
 
@@ -37,7 +38,7 @@ def utterance(frames: Frames, heard: str = "bed", score_q14: int = 8192) -> Utte
 
 def own(device: VoiceDevice, frames: Frames) -> list[int]:
     """The embedding of an utterance in its own voice."""
-    return [int(value) for value in device.learner.embed(frames, other_voices=False)[0]]
+    return [int(value) for value in own_voice(device, frames)[0]]
 
 
 def test_a_device_keeps_what_it_hears(device: VoiceDevice, stream: Callable[..., NDArray[np.int16]]) -> None:

@@ -17,6 +17,7 @@ from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import FAR_Q14, Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
 from tests import reference_audio
+from tests.runtime.own_voice import own_voice
 
 Sound = NDArray[np.int16]
 Frames = NDArray[np.int8]
@@ -115,7 +116,7 @@ def test_an_utterance_far_from_every_word_is_heard_in_its_own_voice_alone(
     recognizer.on_utterance = seen.append
     hear(recognizer, sound)
     (utterance,) = seen
-    unit, own = all_heard.learner.embed(utterance.frames, other_voices=False)
+    unit, own = own_voice(all_heard, utterance.frames)
     whole = all_heard.learner.embed(utterance.frames)[1]
     score = int(all_heard.classifier.scores(unit, np.array([word.row for word in recognizer.words]))[0].max())
     recognizer.words = tuple(replace(word, threshold_q14=score + FAR_Q14 + beyond) for word in recognizer.words)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgelearn.errors import BudgetExceeded, LearningRejected, ModelFileError, TakeRejected, UsageError
-from edgelearn.learning.learner import Learner, LearnerConfig
+from edgelearn.learning.learner import Check, Learner, LearnerConfig
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.voice import (
     LEAST_TAPE_FRAMES,
@@ -104,7 +104,7 @@ def test_a_device_holds_what_its_model_says(model: Model, device: VoiceDevice) -
 def all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a lesson does counts as a gain: which takes really gain depends on the weights that ship."""
     separations = itertools.count(0, 1 << 14)
-    monkeypatch.setattr(Learner, "separation_q14", lambda *_: next(separations))
+    monkeypatch.setattr(Learner, "check", lambda *_: Check(1, 1, next(separations)))
 
 
 @pytest.mark.usefixtures("all_is_kept")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgelearn.errors import LearningRejected
 from edgelearn.firmware.golden import event_numbers
 from edgelearn.firmware.image import encode_image, shape_digest
-from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.learner import Check, LearnerConfig, TeachReport
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.voice import VoiceDevice
@@ -373,13 +373,14 @@ def test_a_lesson_that_is_refused_leaves_the_model_that_is_in_flash(
     before = board.learned()
     done = board.teach(board.enrol(takes), rough, model.open_set_q14)
     found: list[tuple[int, int]] = []
-    count_right = device.learner.count_right
+    check = device.learner.check
 
-    def watched(but_row: int, report: TeachReport) -> tuple[int, int]:
-        found.append(count_right(but_row, report))
-        return found[-1]
+    def watched(row: int, report: TeachReport) -> Check:
+        one = check(row, report)
+        found.append((one.right, one.old))
+        return one
 
-    device.learner.count_right = watched  # type: ignore[method-assign]
+    device.learner.check = watched  # type: ignore[method-assign]
     with pytest.raises(LearningRejected):
         list(device.teach("computer", takes, rough))
     assert done.status == REFUSED

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgelearn.errors import LearningRejected
 from edgelearn.firmware.golden import device_longest, event_numbers, weights_crc
 from edgelearn.firmware.image import encode_image, shape_digest
-from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.learner import Check, LearnerConfig, TeachReport
 from edgelearn.runtime.model import Word
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.voice import VoiceDevice
@@ -116,14 +116,14 @@ class BenchScript:
         """Learn the row that was enrolled, from the shipped weights; returns None if that is refused."""
         device = self.device
         self._command("L", steps, sweeps, round(65536 * max_old_loss))
-        found: list[tuple[int, int]] = []
-        count_right, report = device.learner.count_right, TeachReport()
+        found: list[Check] = []
+        check, report = device.learner.check, TeachReport()
 
-        def watched(but_row: int, report: TeachReport) -> tuple[int, int]:
-            found.append(count_right(but_row, report))
+        def watched(row: int, report: TeachReport) -> Check:
+            found.append(check(row, report))
             return found[-1]
 
-        device.learner.count_right = watched  # type: ignore[method-assign]
+        device.learner.check = watched  # type: ignore[method-assign]
         config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=max_old_loss)
         refused = False
         try:
@@ -131,7 +131,7 @@ class BenchScript:
                 device.recognizer.weights_changed()
         except LearningRejected:
             refused = True
-        del device.learner.count_right
+        del device.learner.check
         after = found[1 if refused or report.gained else 0][0]
         self.threshold_q14 = 0
         if refused:
