@@ -49,7 +49,7 @@ class LearnerConfig:
 
     steps: int = 40
     rate_q16: int = 10
-    theta_q8: int = 384  # 1.5
+    theta_q8: int = 416  # 1.625
     least_takes: int = 3
     least_spread: int = 48
     sweeps: int = 20

@@ -134,9 +134,9 @@ class FewShot:
                     draw = draw_takes(subject, shots, seed)
                     mine.append(run_trial(self._device, self._model, draw, subject.others, learner, self._config))
                     spent.add(mine[-1])
+                    if shots == SHOTS[-1]:
+                        spent.after.append(self._base_accuracy())
                 trials.append(mine)
-                if shots == SHOTS[-1]:
-                    spent.after.append(self._base_accuracy())
             values = {name: [[pick(trial) for trial in mine] for mine in trials] for name, pick in METRICS.items()}
             result |= _of_shots(shots, values, sum(trial.tests for mine in trials for trial in mine), self._seeds[0])
         return result | self._cost(spent)
