@@ -210,7 +210,10 @@ class Segment(NamedTuple):
 
 @kernel
 def scan_clip(frames: Any, floor_q8: Any, least: Any, state: Any, numbers: Any, pre: int, post: int, best: Any) -> None:
-    """Run the end pointer over a clip; start, stop and weight of its strongest utterance go to best (int64 [3])."""
+    """Run the end pointer over a clip; start, stop and weight of its strongest utterance go to best (int64 [3]).
+
+    Start and stop are with the context, also where the clip has less of it: then they lie outside.
+    """
     start = 0
     last = 0
     weight = 0
@@ -222,7 +225,7 @@ def scan_clip(frames: Any, floor_q8: Any, least: Any, state: Any, numbers: Any, 
             code = END if state[_LENGTH] > 0 else IDLE
             state[_LENGTH] = 0
         if code == ONSET:
-            start = max(0, t - numbers[4] + 1 - pre)
+            start = t - numbers[4] + 1 - pre
             weight = state[_EXCESS] * numbers[4]
             last = t
         elif code == SPEECH:
@@ -230,7 +233,7 @@ def scan_clip(frames: Any, floor_q8: Any, least: Any, state: Any, numbers: Any, 
             last = t
         elif code in (END, TOO_LONG) and weight > best[2]:
             best[0] = start
-            best[1] = min(total, (t if code == TOO_LONG else last) + 1 + post)
+            best[1] = (t if code == TOO_LONG else last) + 1 + post
             best[2] = weight
 
 
@@ -240,14 +243,40 @@ def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
     A clip has no past from which to know its noise, so the floor starts from each band's lower fifth, and a bit
     above it as the noise of a band spreads.
     """
+    start, stop, weight = _strongest(frames, config)
+    if weight == 0:
+        return Segment(0, min(len(frames), config.longest), False)
+    return Segment(max(0, start), min(len(frames), stop), True)
+
+
+def cut_utterance(
+    frames: NDArray[np.int8], heard: NDArray[np.int8], config: EndpointConfig
+) -> NDArray[np.int8] | None:
+    """Return the strongest utterance of a clip (int8 [T, bands]) with its context, or None if there is none.
+
+    heard: the clip as the network gets it, from which the utterance is cut. A clip that lacks half of the context was
+    cut close to its word; what lacks, and a stream would have, is made of the softest that each band of the clip has.
+    """
+    start, stop, weight = _strongest(frames, config)
+    if weight == 0:
+        return None
+    before, after = max(0, -start), max(0, stop - len(heard))
+    word = heard[max(0, start) : stop]
+    if 2 * (before + after) < config.pre_frames + config.post_frames:
+        return word
+    quiet = np.sort(heard, axis=0)[len(heard) // 20]
+    return np.concatenate((np.tile(quiet, (before, 1)), word, np.tile(quiet, (after, 1))))
+
+
+def _strongest(frames: NDArray[np.int8], config: EndpointConfig) -> tuple[int, int, int]:
+    """Return start, stop and weight of the strongest utterance of a clip, see `scan_clip`; 0, 0, 0 if there is none."""
     if len(frames) == 0:
-        return Segment(0, 0, False)
+        return 0, 0, 0
     floor = (clip_floor(frames).astype(np.int32) + SPREAD) << 8
     state = np.zeros(_STATE, np.int64)
     state[_PRIMED] = 1
     least = np.empty((0, frames.shape[1]), np.int8)
     best = np.zeros(3, np.int64)
     scan_clip(frames, floor, least, state, _numbers(config), config.pre_frames, config.post_frames, best)
-    if best[2] == 0:
-        return Segment(0, min(len(frames), config.longest), False)
-    return Segment(int(best[0]), int(best[1]), True)
+    start, stop, weight = best.tolist()
+    return start, stop, weight

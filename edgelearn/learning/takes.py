@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.endpoint import EndpointConfig, find_utterance
+from edgelearn.audio.endpoint import EndpointConfig, cut_utterance
 from edgelearn.audio.noise import without_noise
 from edgelearn.errors import TakeRejected
 
@@ -60,10 +60,10 @@ def take_from_clip(
     frontend.reset()
     frames = frontend.push(samples)
     frontend.reset()
-    start, stop, found = find_utterance(frames, endpoint)
-    if not found:
+    take = cut_utterance(frames, without_noise(frames, frontend.config), endpoint)
+    if take is None:
         raise TakeRejected(
             f"{name} holds no speech above its noise", "record it in a quieter place, or closer to the microphone"
         )
-    check_length(stop - start, endpoint, name)
-    return without_noise(frames, frontend.config)[start:stop]
+    check_length(len(take), endpoint, name)
+    return take

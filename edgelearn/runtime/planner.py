@@ -134,7 +134,8 @@ def step_counts(network: NetworkConfig, choice: Choice, frames: int, occupancy: 
             counts += count_recompute(layer.hidden, taped, round(active * max(0, taped - starts)), every)
             counts += count_gradient(layer.inputs, layer.hidden, taped, products)
         else:
-            counts += count_gradient(layer.inputs, layer.hidden, taped, products, products // 4 + 2 * touched)
+            # four frames of a column at a time, then two, then one: of what is left over, one pass on average
+            counts += count_gradient(layer.inputs, layer.hidden, taped, products, products // 4 + touched)
         counts += count_update(layer.inputs, layer.hidden, touched, 0, dense=bool(every))
     return counts
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import NOISE
-from edgelearn.audio.endpoint import find_utterance
+from edgelearn.audio.endpoint import cut_utterance, find_utterance
 from edgelearn.audio.noise import without_noise
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import MEASURING, Frames, bootstrap_interval, enrol_all, speaker_clips
@@ -230,7 +230,9 @@ class StreamProtocol:
         last = max(first + 1, stop - config.post_frames if found else stop)
         hop = frontend.config.hop
         spoken = Spoken(number, samples, first * hop, min(len(samples), last * hop))
-        return without_noise(frames, frontend.config)[start:stop], spoken
+        heard = without_noise(frames, frontend.config)
+        take = cut_utterance(frames, heard, config)
+        return heard[start:stop] if take is None else take, spoken
 
     def _result(self, condition: Condition, tally: Tally, everywhere: float) -> dict[str, Any]:
         """Return the metrics of a condition; everywhere: the margin that keeps all conditions to one an hour."""

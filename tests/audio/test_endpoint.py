@@ -20,6 +20,7 @@ from edgelearn.audio.endpoint import (
     TOO_LONG,
     EndpointConfig,
     Endpointer,
+    cut_utterance,
     endpoint_regions,
     find_utterance,
 )
@@ -67,6 +68,31 @@ def test_the_same_word_in_a_clip_has_its_context() -> None:
     assert find_utterance(clip(60, (20, 35, 40)), DEFAULT) == (12, 39, True)
     assert find_utterance(clip(60, (2, 14, 40)), DEFAULT) == (0, 18, True)
     assert find_utterance(clip(60, (50, 59, 40)), DEFAULT) == (42, 60, True)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "total", "lacks"),
+    [(20, 35, 60, (0, 0)), (3, 14, 60, (0, 0)), (2, 14, 60, (6, 0)), (46, 60, 60, (0, 0)), (4, 17, 19, (4, 2))],
+)
+def test_a_clip_cut_close_to_its_word_is_given_the_context_that_it_lacks(
+    start: int, stop: int, total: int, lacks: tuple[int, int]
+) -> None:
+    """As soft as the softest that each band has; a clip that lacks less than half of it is left as it is."""
+    frames = clip(total, (start, stop, 40))
+    heard = np.maximum(frames.astype(np.int16) - 3, -128).astype(np.int8)
+    cut, segment = cut_utterance(frames, heard, DEFAULT), find_utterance(frames, DEFAULT)
+    assert cut is not None
+    assert segment == (max(0, start - DEFAULT.pre_frames), min(total, stop + DEFAULT.post_frames), True)
+    quiet, (before, after) = np.sort(heard, axis=0)[total // 20], lacks
+    np.testing.assert_array_equal(cut[before : len(cut) - after], heard[segment.start : segment.stop])
+    for frame in (*cut[:before], *cut[len(cut) - after :]):
+        np.testing.assert_array_equal(frame, quiet)
+    assert len(cut) == segment.stop - segment.start + before + after
+
+
+def test_nothing_is_cut_where_nobody_speaks() -> None:
+    for frames in (clip(60), np.zeros((0, BANDS), np.int8)):
+        assert cut_utterance(frames, frames, DEFAULT) is None
 
 
 def test_a_gap_shorter_than_the_hang_over_belongs_to_the_word() -> None:

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgelearn.audio.clips import read_clip
+from edgelearn.audio.endpoint import find_utterance
 from edgelearn.errors import BudgetExceeded, LearningRejected, ModelFileError, TakeRejected, UsageError
 from edgelearn.learning.learner import Check, Learner, LearnerConfig
+from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.model import Model
+from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import (
     LEAST_TAPE_FRAMES,
     MOST_TAPE_FRAMES,
@@ -105,6 +109,24 @@ def all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a lesson does counts as a gain: which takes really gain depends on the weights that ship."""
     separations = itertools.count(0, 1 << 14)
     monkeypatch.setattr(Learner, "check", lambda *_: Check(1, 1, next(separations)))
+
+
+def test_a_take_cut_close_to_its_word_is_much_like_one_with_silence_around_it(device: VoiceDevice) -> None:
+    def unit(frames: NDArray[np.int8]) -> NDArray[np.float64]:
+        return device.learner.embed(frames)[0] / 2**14
+
+    frontend, endpoint = device.frontend, device.endpoint
+    for path in sorted(RECORDINGS.glob("computer_*.wav")):
+        room = np.random.default_rng(1).normal(0, 10, 16000)
+        samples = np.rint(np.concatenate((room[:8000], read_clip(path), room[8000:]))).astype(np.int16)
+        whole = take_from_clip(samples, frontend, endpoint, path.name)
+        start, stop, _ = find_utterance(frontend.push(samples), endpoint)
+        frontend.reset()
+        close = samples[(start + endpoint.pre_frames) * 320 : (stop - endpoint.post_frames) * 320 + 192]
+        take = take_from_clip(close, frontend, endpoint, path.name)
+        bare = take[endpoint.pre_frames : -endpoint.post_frames]
+        assert abs(len(take) - len(whole)) <= 2
+        assert unit(whole) @ unit(take) > max(0.95, unit(whole) @ unit(bare) + 0.05)
 
 
 @pytest.mark.usefixtures("all_is_kept")
