@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgelearn.device.arena import Arena
+from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
 from edgelearn.learning.head import LOGIT_SCALE
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
+from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
 from edgelearn.learning.takes import variance
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, altered, in_other_voices
 from edgelearn.runtime.model import Model
@@ -40,12 +43,10 @@ def unit(vectors: FloatArray) -> FloatArray:
 
 def transmitted(frames: Frames, theta_x_q13: int) -> Frames:
     """Return what the first layer is sent of frames (int8 Q6, [T, bands]): what `RehearsalMemory` keeps of them."""
-    hat = np.zeros(frames.shape[1], np.int32)
-    sent = np.empty_like(frames)
-    for t, frame in enumerate(frames.astype(np.int32)):
-        hat = np.where(np.abs(frame - hat) << 7 >= theta_x_q13, frame, hat)
-        sent[t] = hat
-    return sent
+    size, bands = 2 * frames.nbytes + KIB, frames.shape[1]
+    memory = RehearsalMemory(size, bands, theta_x_q13, Arena(rehearsal_bytes(size, bands) + KIB))
+    memory.add(0, frames)
+    return memory.decode(memory.exemplars()[0], np.empty_like(frames))
 
 
 class FloatLearner:
