@@ -1,8 +1,11 @@
-"""Synthetic words."""
+"""Synthetic words, and recorded ones in a noise."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from edgelearn.audio.clips import read_clip
+from edgelearn.runtime.rehearsed import RECORDINGS
 
 
 def sound(word: int, rng: np.random.Generator) -> np.ndarray:
@@ -19,3 +22,17 @@ def sound(word: int, rng: np.random.Generator) -> np.ndarray:
             weight = np.exp(-0.5 * ((k * pitch - centre) / 350) ** 2)
             samples[span] += shape * weight * np.sin(2 * np.pi * k * pitch * time[span])
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+
+
+def in_rattle(word: str, lead_s: float = 1.2, behind_s: float = 0.25, level: float = 0.25) -> np.ndarray:
+    """A rattle begins so long before the recording of a word and ends so long behind it; level: of that of the word."""
+    (path,) = RECORDINGS.glob(f"{word}*.wav")
+    clip = read_clip(path).astype(np.float64)
+    lead = 8000 + int(lead_s * 16000)
+    behind = int(behind_s * 16000)
+    total = np.random.default_rng(2).normal(0, 12, lead + len(clip) + behind + 16000)
+    total[lead : lead + len(clip)] += clip
+    seconds = np.arange(lead - 8000 + len(clip) + behind) / 16000
+    rattle = np.sin(2 * np.pi * 180 * seconds) * (np.sin(2 * np.pi * 11 * seconds) > -0.5)
+    total[8000 : 8000 + len(seconds)] += level * np.sqrt((clip**2).mean()) * rattle
+    return np.clip(np.rint(total), -32768, 32767).astype(np.int16)

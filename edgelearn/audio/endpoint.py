@@ -243,21 +243,19 @@ def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
     A clip has no past from which to know its noise, so the floor starts from each band's lower fifth, and a bit
     above it as the noise of a band spreads.
     """
-    start, stop, weight = _strongest(frames, config)
+    start, stop, weight = strongest_utterance(frames, config)
     if weight == 0:
         return Segment(0, min(len(frames), config.longest), False)
     return Segment(max(0, start), min(len(frames), stop), True)
 
 
-def cut_utterance(
-    frames: NDArray[np.int8], heard: NDArray[np.int8], config: EndpointConfig
-) -> NDArray[np.int8] | None:
+def cut_utterance(frames: NDArray[np.int8], heard: NDArray[np.int8], config: EndpointConfig) -> NDArray[np.int8] | None:
     """Return the strongest utterance of a clip (int8 [T, bands]) with its context, or None if there is none.
 
     heard: the clip as the network gets it, from which the utterance is cut. A clip that lacks half of the context was
     cut close to its word; what lacks, and a stream would have, is made of the softest that each band of the clip has.
     """
-    start, stop, weight = _strongest(frames, config)
+    start, stop, weight = strongest_utterance(frames, config)
     if weight == 0:
         return None
     before, after = max(0, -start), max(0, stop - len(heard))
@@ -268,7 +266,7 @@ def cut_utterance(
     return np.concatenate((np.tile(quiet, (before, 1)), word, np.tile(quiet, (after, 1))))
 
 
-def _strongest(frames: NDArray[np.int8], config: EndpointConfig) -> tuple[int, int, int]:
+def strongest_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> tuple[int, int, int]:
     """Return start, stop and weight of the strongest utterance of a clip, see `scan_clip`; 0, 0, 0 if there is none."""
     if len(frames) == 0:
         return 0, 0, 0

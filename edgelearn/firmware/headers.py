@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.activity import (
+    BEGIN_FRAMES,
+    BEGUN_FRAMES,
+    END_FRAMES,
+    LAG_FRAMES,
+    SPOKEN_Q18,
+    SURE_Q18,
+    UNSPOKEN_Q14,
+)
 from edgelearn.audio.endpoint import BACKGROUND_FRAMES, BLOCK_FRAMES, BLOCKS, LATE_FADE, LATE_FRAMES, SPREAD
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
 from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
@@ -99,6 +108,14 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_SEED_STATE_LOW": _wide(random["state"]),
         "EL_SEED_INCREMENT_HIGH": _wide(random["inc"] >> 64),
         "EL_SEED_INCREMENT_LOW": _wide(random["inc"]),
+        "EL_ACTIVITY_BIAS_Q18": model.activity.bias_q18,
+        "EL_SURE_Q18": SURE_Q18,
+        "EL_SPOKEN_Q18": SPOKEN_Q18,
+        "EL_UNSPOKEN_Q14": UNSPOKEN_Q14,
+        "EL_LAG_FRAMES": LAG_FRAMES,
+        "EL_BEGIN_FRAMES": BEGIN_FRAMES,
+        "EL_END_FRAMES": END_FRAMES,
+        "EL_BEGUN_FRAMES": BEGUN_FRAMES,
         "EL_IDLE": identifier(idle_region(len(layers))),
         "EL_ARENA_BYTES": device.arena.used_bytes,
     }
@@ -127,6 +144,7 @@ def tables_header(model: Model) -> str:
         ("int8_t", "el_subtraction", subtraction_table(model.frontend.gain_q20)),
         ("int32_t", "el_exp2_q15", EXP2_Q15),
         ("int16_t", "el_voices_q8", np.array(VOICES_Q8)),
+        ("int8_t", "el_activity_q5", _activity_q5(model)),
     ]
     declared = "".join(f"extern const {kind} {name}[{array.size}];\n" for kind, name, array in frontend)
     defined = "".join(f"{c_array(f'const {kind} {name}', array.ravel().tolist())}" for kind, name, array in frontend)
@@ -168,6 +186,12 @@ def identifier(region: str) -> str:
 def idle_region(layers: int) -> str:
     """Return the region that is idle between two gradient steps, where the sweeps of a lesson keep what they need."""
     return f"tape.layer{layers - 1}.gates"
+
+
+def _activity_q5(model: Model) -> NDArray[np.int8]:
+    """Return the weights of a model's `ActivityReadout`; zeros are as good as none."""
+    weights = model.activity.weights_q5
+    return weights if len(weights) else np.zeros(model.network.hidden, np.int8)
 
 
 def _struct(arena: Arena, layers: int) -> str:

@@ -18,11 +18,13 @@ from edgelearn.engine.network import LayerConfig
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
+from edgelearn.pretrain.activity import fit_activity
 from edgelearn.pretrain.background import background
 from edgelearn.pretrain.calibration import calibrate
 from edgelearn.pretrain.corpus import FeatureMaker, joinable_pairs, trained_clips
 from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exemplars, fixed_point, make_model
 from edgelearn.pretrain.model import BaseModel, batch_of, summed
+from edgelearn.pretrain.noisy_scenes import Scenes
 from edgelearn.pretrain.train import Recipe, Trained, arrays, corpus_of, train
 from edgelearn.runtime.model import BACKGROUND, Model, save_model
 from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
@@ -51,6 +53,8 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
     trained = train(data, recipe, len(labels), workers, progress)
     behind = background(trained.delta, corpus_of(data, recipe, []), recipe.seed)
     model = export(trained.delta, recipe, labels, spoken, behind)
+    maker = FeatureMaker(recipe.frontend, recipe.endpoint)
+    model = replace(model, activity=fit_activity(model, Scenes(clips, maker, recipe.seed), recipe.scenes))
     metrics = measure(model, trained, clips)
     provenance = {
         "recipe": asdict(recipe),

@@ -72,7 +72,8 @@ class Recipe:
     theta_x_q13, theta_h_q13: delta thresholds; quiet_epochs: without noise, after the noisy ones; late: rounds of the
     same, of the delta network alone; joined_words: classes made of halves of two words; made_up_words: words in
     synthetic voices; passes: epochs made of each augmented version of the data, as making one takes longer than
-    training on it; with_reference: whether the reference networks are asked, without which made-up words are of no use.
+    training on it; scenes: from which it is learned how speech is told from noise; with_reference: whether the
+    reference networks are asked, without which made-up words are of no use.
     """
 
     seed: int = 1
@@ -92,6 +93,7 @@ class Recipe:
     late_rate: float = 1.2e-3
     joined_words: int = 300
     made_up_words: int = 4000
+    scenes: int = 4000
     with_reference: bool = True
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     endpoint: EndpointConfig = ENDPOINT

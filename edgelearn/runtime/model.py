@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.activity import MOST_BIAS_Q18, ActivityReadout
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.engine.network import LayerConfig, NetworkConfig
@@ -44,8 +45,9 @@ class Model:
     """Everything a device starts from; arrays are in the formats of the engine and of the learning room.
 
     labels: `dataset:word` of each base row, for the last ones BACKGROUND and a number: they are no class; params:
-    `Network.params`; prototypes int8 [rows, H]; rehearsal: records, uint8; provenance: how the base was made; history:
-    one line for each change since; generation: that of the file it was read from, None for a model that was not.
+    `Network.params`; prototypes int8 [rows, H]; rehearsal: records, uint8; activity: what tells speech from noise;
+    provenance: how the base was made; history: one line for each change since; generation: that of the file it was read
+    from, None for a model that was not.
     """
 
     frontend: FrontendConfig
@@ -57,6 +59,7 @@ class Model:
     prototypes: NDArray[np.int8]
     rehearsal: NDArray[np.uint8]
     open_set_q14: int
+    activity: ActivityReadout = field(default_factory=ActivityReadout)
     provenance: dict[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
     generation: int | None = None
@@ -100,11 +103,13 @@ class Model:
             "labels": list(self.labels),
             "words": [asdict(word) for word in self.words],
             "open_set_q14": self.open_set_q14,
+            "activity_bias_q18": self.activity.bias_q18,
             "provenance": self.provenance,
             "history": list(self.history),
         }
         arrays = {f"network.{key}": array for key, array in self.params.items()}
-        return ModelFile(manifest, arrays | {"prototypes": self.prototypes, "rehearsal": self.rehearsal})
+        arrays |= {"prototypes": self.prototypes, "rehearsal": self.rehearsal, "activity": self.activity.weights_q5}
+        return ModelFile(manifest, arrays)
 
     @classmethod
     def from_file(cls, file: ModelFile, path: Path) -> Model:
@@ -125,6 +130,7 @@ class Model:
                 prototypes=file.arrays["prototypes"],
                 rehearsal=file.arrays["rehearsal"],
                 open_set_q14=int(m["open_set_q14"]),
+                activity=_activity(file),
                 provenance=dict(m["provenance"]),
                 history=tuple(map(str, m["history"])),
                 generation=m.get("generation"),
@@ -150,6 +156,11 @@ class Model:
             or self.rehearsal.ndim != 1
         ):
             raise ModelFileError(f"{path}: its prototypes or its exemplars are not those of its network", START_ANEW)
+        readout = self.activity
+        if readout.weights_q5.dtype != np.int8 or readout.weights_q5.shape not in ((0,), (self.network.hidden,)):
+            raise ModelFileError(f"{path}: what tells speech from noise is not that of its network", START_ANEW)
+        if abs(readout.bias_q18) > MOST_BIAS_Q18:
+            raise ModelFileError(f"{path}: what tells speech from noise is beyond all bounds", START_ANEW)
         if any(label.startswith(BACKGROUND) for label in self.labels[: self.base_classes]):
             raise ModelFileError(f"{path}: its classes and its background are mixed up", START_ANEW)
         rows = len(self.prototypes)
@@ -157,6 +168,13 @@ class Model:
             raise ModelFileError(f"{path}: a word has no prototype", START_ANEW)
         if len({word.name for word in self.words}) < len(self.words):
             raise ModelFileError(f"{path}: two words have the same name", START_ANEW)
+
+
+def _activity(file: ModelFile) -> ActivityReadout:
+    """Return the readout of a file; one that was written before there was any has none."""
+    if "activity" not in file.arrays:
+        return ActivityReadout()
+    return ActivityReadout(file.arrays["activity"], int(file.manifest["activity_bias_q18"]))
 
 
 def _parsed(kind: type[T], table: dict[str, Any]) -> T:

@@ -99,7 +99,7 @@ def run_of(device: VoiceDevice, steps: int) -> Run:
     operations = frontend_ops(config)
     _, heard = device.learner.hear_exemplars()
     spoken, utterances = device.memory.frames, len(device.memory.exemplars())
-    heard += Counts(frontend_ops=spoken * operations)
+    heard += Counts(frontend_ops=spoken * operations) + device.recognizer.readout_counts(spoken)
     lesson = device.learner.rehearse(steps)
     weights_bytes = _weights_bytes(device.network.config)
     return Run(heard, spoken, utterances, lesson, steps, config.frame_rate_hz, operations, weights_bytes)

@@ -5,6 +5,9 @@ silence costs a noise floor and nothing more, and an utterance in a stream drive
 the clip cut out of it. Before a frame goes into the network, the noise floor at the onset of its utterance is taken off
 it, in the ring.
 
+Where the network hears that speech begins behind a noise, or ends in one, the utterance begins or ends there
+(`edgelearn/audio/activity.py`).
+
 When an utterance has ended, it is heard in other voices too (`edgelearn/learning/variants.py`), unless it is far from
 every word in its own.
 """
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.activity import BEGINS, BEGUN_FRAMES, ENDED, UNSPOKEN_Q14, ActivityReadout, VoiceActivity
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfig
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.audio.noise import subtract_floor, subtraction_table
@@ -57,7 +61,7 @@ class Utterance:
     """A stretch of speech that ended: frames start <= t < stop since the stream began, features int8 Q6 [T, bands].
 
     decided: the frame at whose end it was decided; heard: the word that it was taken for, "" for none; score_q14: the
-    best score that a word had, heard or not.
+    best score that a word had, heard or not; spoken: whether it is sure that somebody spoke.
     """
 
     start: int
@@ -66,10 +70,11 @@ class Utterance:
     frames: NDArray[np.int8]
     heard: str
     score_q14: int
+    spoken: bool = True
 
 
 class Judgement(NamedTuple):
-    """The best word for an utterance, its score (Q14), and how far that is above the word's own threshold (Q14)."""
+    """The best word for an utterance, its score (Q14), and how far that is above what it has to be (Q14)."""
 
     word: Word
     score_q14: int
@@ -81,13 +86,16 @@ class Recognizer:
 
     def __init__(
         self, frontend: Frontend, endpointer: Endpointer, network: Network, state: State, classifier: Classifier,
-        arena: Arena, name: str = "listening",
+        arena: Arena, name: str = "listening", activity: ActivityReadout | None = None,
     ) -> None:  # fmt: skip
         self._frontend = frontend
         self._endpointer = endpointer
         self._network = network
         self._state = state
         self._classifier = classifier
+        readout = activity or ActivityReadout()
+        self._activity = VoiceActivity(readout)
+        self._readout_weights = len(readout.weights_q5)
         self._ring: NDArray[np.int8] = arena.alloc(
             f"{name}.ring", (ring_frames(endpointer.config), network.config.inputs), np.int8
         )
@@ -143,25 +151,53 @@ class Recognizer:
         code = self._endpointer.push(frame)
         if code == ONSET:
             self._give_up()
-            self._start = self._fed = max(0, now - config.onset_frames + 1 - config.pre_frames)
-            self._floor[:] = self._endpointer.floor
-            self._state.reset()
-            self._stale = False
-            self._pool[:] = 0
-            self._spoken_counts = Counts()
-            self._feed(now + 1)
-            self._last = now
+            self._begin(max(0, now - config.onset_frames + 1 - config.pre_frames), now)
         elif code == SPEECH:
             self._feed(now + 1)
             self._last = now
-        elif code == END:
+            return self._follow_speech(now)
+        elif code == END and not self._activity.decided:
             self._feed(self._last + 1 + config.post_frames)
-            event = self._decide(now)
-            self._start = -1
-            return event
-        elif code == TOO_LONG:
+            return self._decide(now)
+        elif code == TOO_LONG and self._activity.anew and self._activity.spoke and not self._activity.in_noise:
+            return self._decide(now)  # of all that is too long only what was behind a noise may be a command
+        elif code in (END, TOO_LONG):
             self._give_up()  # running speech is no command
         return None
+
+    def _begin(self, start: int, now: int, anew: bool = False, decided: bool = False) -> None:
+        """An utterance begins with frame `start` and is under way in frame `now`."""
+        self._start = start
+        self._floor[:] = self._endpointer.floor
+        self._spoken_counts = Counts()
+        self._hear(now + 1)
+        self._last = now
+        self._activity.begin(now, anew, decided)
+
+    def _hear(self, stop: int) -> None:
+        """Run the network on the utterance from its first frame up to `stop`."""
+        self._fed = self._start
+        self._state.reset()
+        self._stale = False
+        self._pool[:] = 0
+        self._feed(stop)
+
+    def _follow_speech(self, now: int) -> Event | None:
+        """Begin anew where speech begins behind a noise; decide where speech has ended and a noise goes on."""
+        self._spoken_counts += self.readout_counts(1)
+        pre, post = self._endpointer.config.pre_frames, self._endpointer.config.post_frames
+        event = None
+        told = self._activity.push(self._state.layers[-1].h, now)
+        if told == BEGINS:
+            start = max(self._start, now - BEGUN_FRAMES - pre)
+            self._give_up()
+            self._begin(start, now, anew=True)
+        elif told == ENDED:
+            start, self._last = self._start, max(self._start, self._activity.last)
+            self._hear(min(self._last + post, now) + 1)
+            event = self._decide(now)
+            self._begin(max(start, now + 1 - pre), now, decided=True)
+        return event
 
     def _give_up(self) -> None:
         """Forget an utterance under way, if there is one; what it cost is counted."""
@@ -183,35 +219,42 @@ class Recognizer:
             self._spoken_counts += self._network.forward(self._state, self._ring[at : at + count], self._pool)
             self._fed += count
 
-    def judge(self, frames: NDArray[np.int8]) -> Judgement | None:
+    def readout_counts(self, frames: int) -> Counts:
+        """Return what it costs to ask after so many frames whether somebody speaks."""
+        weights = frames * self._readout_weights
+        return Counts(elementwise_ops=weights, weight_bytes_read=weights)
+
+    def judge(self, frames: NDArray[np.int8], spoken: bool = True) -> Judgement | None:
         """Return what an utterance (int8 Q6, [T, bands]) would be taken for in a stream, None without a vocabulary.
 
-        It needs the state of the network: no utterance may be under way.
+        spoken: whether it is sure that somebody spoke. The state of the network is used: no utterance may be under way.
         """
         self._state.reset()
         self._stale = False
         self._pool[:] = 0
         self._network.forward(self._state, frames, self._pool)
-        return self._judge_in_all_voices(frames)[0]
+        return self._judge_in_all_voices(frames, spoken)[0]
 
-    def _judge_in_all_voices(self, frames: NDArray[np.int8]) -> tuple[Judgement | None, Counts]:
+    def _judge_in_all_voices(self, frames: NDArray[np.int8], spoken: bool) -> tuple[Judgement | None, Counts]:
         """Return the best word for an utterance whose own voice is pooled, and what the other voices cost."""
-        best = self._judge_pool()
+        best = self._judge_pool(spoken)
         if best is None or best.margin_q14 < -self.bias_q14 - FAR_Q14:
             return best, Counts()
         counts = hear_in_other_voices(self._network, self._state, frames, self._pool)
         self._stale = False
-        return self._judge_pool(), counts
+        return self._judge_pool(spoken), counts
 
     def _decide(self, now: int) -> Event | None:
         at = np.arange(self._start, self._fed) % len(self._ring)
-        best, counts = self._judge_in_all_voices(self._ring[at])
+        spoken = self._activity.spoken
+        best, counts = self._judge_in_all_voices(self._ring[at], spoken)
         self._spoken_counts += counts
         self.counts += self._spoken_counts
         heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
         name = best.word.name if best is not None and heard else ""
         score_q14 = best.score_q14 if best is not None else 0
-        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14)
+        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14, spoken)
+        self._start = -1
         if self.last is not None:
             self.last.add(utterance)
         if self.on_utterance is not None:
@@ -226,14 +269,14 @@ class Recognizer:
         return Event(
             word=word,
             score=best.score_q14 / 16384,
-            start_s=round((self._start + self._endpointer.config.pre_frames) * hop_s, 3),
+            start_s=round((utterance.start + self._endpointer.config.pre_frames) * hop_s, 3),
             end_s=round((self._last + 1) * hop_s, 3),
             latency_ms=round((now - self._last) * hop_s * 1000, 1),
             sparsity=round(self._spoken_counts.sparsity, 4),
         )
 
-    def _judge_pool(self) -> Judgement | None:
-        """Return the best word for what is pooled, None without a vocabulary."""
+    def _judge_pool(self, spoken: bool) -> Judgement | None:
+        """Return the best word for what is pooled, None without a vocabulary; spoken: see `judge`."""
         if not self.words:
             return None
         rows = np.array([word.row for word in self.words], np.int64)
@@ -245,7 +288,7 @@ class Recognizer:
         if refused is not None:
             cosines = self._classifier.cosines(unit)
             word = refused if cosines[refused.row] > cosines[word.row] else word
-        return Judgement(word, score, score - word.threshold_q14)
+        return Judgement(word, score, score - word.threshold_q14 - (0 if spoken else UNSPOKEN_Q14))
 
 
 def ring_frames(config: EndpointConfig) -> int:

@@ -76,7 +76,7 @@ def scene_of_words(spoken: Sequence[Spoken], noises: Sequence[Samples], snr_db: 
     for one in spoken:
         sound = one.samples.astype(np.float64) * (1.0 if snr_db is None else level / one.level)
         before, after = (int(SAMPLE_RATE_HZ * rng.uniform(*GAP_S)) for _ in range(2))
-        sound, lead = _in_its_room(sound, one.start, one.stop, before, after)
+        sound, lead = in_its_room(sound, one.start, one.stop, before, after)
         pieces.append((at, sound))
         words.append((one.word, at + lead + one.start, at + lead + one.stop))
         at += len(sound) - FADE
@@ -111,7 +111,7 @@ def _finish(
     return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
 
 
-def _in_its_room(sound: Float, start: int, stop: int, before: int, after: int) -> tuple[Float, int]:
+def in_its_room(sound: Float, start: int, stop: int, before: int, after: int) -> tuple[Float, int]:
     """Return a clip with its own background around it, faded at both ends, and the samples put in front of it."""
     lead, trail = sound[: max(0, start - BESIDE)], sound[stop + BESIDE :]
     lead, trail = (side if len(side) >= LEAST_ROOM else sound[:0] for side in (lead, trail))

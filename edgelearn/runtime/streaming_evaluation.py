@@ -119,16 +119,15 @@ class StreamProtocol:
         self.conditions = [c for c in CONDITIONS if c.snr_db is None or self._noises[c.noise]]
         noise = [sound for kind in self._noises.values() for sound in kind]
         alone = self._other_sound(scene_of_other_sound(noise, [], None, seed)) if noise else ([], 0.0)
-        self._others = {}
+        self._others: dict[Condition, tuple[list[Utterance], float]] = {}
         for condition in self.conditions:
             noises = self._noises[condition.noise]
             heard, hours = self._other_sound(scene_of_other_sound(speech, noises, condition.snr_db, seed))
             self._others[condition] = (heard + alone[0], hours + alone[1])
 
-    def _other_sound(self, scene: Scene) -> tuple[list[Frames], float]:
+    def _other_sound(self, scene: Scene) -> tuple[list[Utterance], float]:
         """Return the utterances of a scene and its length in hours."""
-        heard = [utterance.frames for utterance in self._utterances(scene)]
-        return heard, len(scene.samples) / SAMPLE_RATE_HZ / 3600
+        return self._utterances(scene), len(scene.samples) / SAMPLE_RATE_HZ / 3600
 
     def measure(self, dataset: str, novel: set[str]) -> list[dict[str, Any]]:
         """Return the metrics of every condition for the novel words of a data set; none if nobody has the takes.
@@ -166,8 +165,8 @@ class StreamProtocol:
             noises = self._noises[condition.noise]
             self._hear(scene_of_words(tests, noises, condition.snr_db, self._seed), rows, tally)
             others, hours = self._others[condition]
-            for frames in others:
-                row, margin = self._judge(frames)
+            for utterance in others:
+                row, margin = self._judge(utterance)
                 if row in rows:
                     tally.false_margins.append(margin)
                 else:
@@ -179,7 +178,7 @@ class StreamProtocol:
         """Play the words of a speaker and add a margin for each: that of the right word where it was the best."""
         config, hop = self._device.endpoint, self._device.frontend.config.hop
         utterances = self._utterances(scene)
-        judged = [self._judge(utterance.frames) for utterance in utterances]
+        judged = [self._judge(utterance) for utterance in utterances]
         margins = []
         for number, start, stop in scene.words:
             margin, latency_ms, wrong = -math.inf, 0.0, False
@@ -199,10 +198,10 @@ class StreamProtocol:
                 tally.latencies_ms.append(latency_ms)
         tally.speakers.append(margins)
 
-    def _judge(self, frames: Frames) -> tuple[int, float]:
+    def _judge(self, utterance: Utterance) -> tuple[int, float]:
         """Return the row of the best word, and its score less what it needs on this device."""
         recognizer = self._device.recognizer
-        judgement = recognizer.judge(frames)
+        judgement = recognizer.judge(utterance.frames, utterance.spoken)
         if judgement is None:
             return -1, -math.inf
         return judgement.word.row, (judgement.margin_q14 + recognizer.bias_q14) / ONE_Q14

@@ -84,7 +84,9 @@ class VoiceDevice:
         self.frontend = Frontend(model.frontend, arena)
         endpointer = Endpointer(model.endpoint, model.frontend.bands, arena)
         state = self.network.new_state("listening.state")
-        self.recognizer = Recognizer(self.frontend, endpointer, self.network, state, self.classifier, arena)
+        self.recognizer = Recognizer(
+            self.frontend, endpointer, self.network, state, self.classifier, arena, activity=model.activity
+        )
         theta = model.network.layers[0].theta_x_q13
         self.memory = RehearsalMemory(choice.rehearsal_bytes, model.frontend.bands, theta, arena)
         self.last = LastUtterances(LAST_BYTES, model.frontend.bands, theta, arena)

@@ -42,7 +42,7 @@ void el_gap(void)
 
 void el_reset(void)
 {
-    el_device.waiting = el_device.next = el_device.taken_up = el_device.ending = 0;
+    el_device.waiting = el_device.next = el_device.taken_up = el_device.ending = el_device.noise_goes_on = 0;
     el_gap();
     el_device.frames = el_device.quiet = 0;
     el_device.fed = el_device.goal = el_device.last = -1;
@@ -60,6 +60,9 @@ static int32_t judge(int32_t *score, int32_t *margin)
     el_cosines();
     best = el_best_word(score);
     *margin = best < 0 ? INT32_MIN : *score - el_device.word[best].threshold_q14 + EL_BIAS_Q14;
+    if (best >= 0 && !el_device.activity.spoken) {
+        *margin -= EL_UNSPOKEN_Q14;
+    }
     return best;
 }
 
@@ -118,10 +121,66 @@ static int decide(int32_t now, el_event *event)
     return 1;
 }
 
+/* The network hears frames start <= t < goal from the beginning. */
+static void hear(int32_t start, int32_t goal)
+{
+    el_device.start = el_device.fed = start;
+    el_device.goal = goal;
+    el_state_reset(&el_listening);
+    el_device.built = el_device.changes;
+    el_clear(el_listening.pool, EL_HIDDEN);
+}
+
+/* An utterance begins with frame `start` and is under way in frame `now`, the one that was taken up. */
+static void begin(int32_t start, int32_t now, int anew, int decided)
+{
+    for (int b = 0; b < EL_BANDS; b++) {
+        el_memory.listening_floor[b] = el_device.floor[el_device.next][b];
+    }
+    el_device.active = el_device.spoken = 0;
+    hear(start, now + 1);
+    el_device.last = now;
+    el_activity_begin(&el_device.activity, now, anew, decided);
+}
+
+/* What is heard so far is all of the utterance. */
+static void end(void)
+{
+    el_device.ending = 1;
+    el_device.voice = 0;
+}
+
+static int32_t later(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Begin anew where speech begins behind a noise, decide where it has ended and a noise goes on: returns whether there is
+ * more to hear before the next frame. */
+static int follow_speech(int32_t now)
+{
+    int32_t stop;
+    switch (el_activity_push(&el_device.activity, now)) {
+    case EL_BEGINS:
+        begin(later(el_device.start, now - EL_BEGUN_FRAMES - EL_PRE_FRAMES), now, 1, 0);
+        return 1;
+    case EL_ENDED:
+        el_device.last = later(el_device.start, el_device.activity.last);
+        stop = el_device.last + EL_POST_FRAMES;
+        hear(el_device.start, (stop < now ? stop : now) + 1);
+        end();
+        el_device.noise_goes_on = 1;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* Take up the next frame that waits: into the ring, and what the end pointer said of it. */
 static void take_up(void)
 {
     int32_t now = el_device.frames++;
+    el_device.followed = 1;
     int8_t *place = el_memory.listening_ring + now % EL_RING_FRAMES * EL_INPUTS;
     const int8_t *frame = el_device.frame[el_device.next];
     for (int b = 0; b < EL_BANDS; b++) {
@@ -129,30 +188,23 @@ static void take_up(void)
     }
     switch (el_device.code[el_device.next] & ~GAP) {
     case EL_ONSET:
-        el_device.start = now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES;
-        el_device.start = el_device.start > 0 ? el_device.start : 0;
-        el_device.fed = el_device.start;
-        for (int b = 0; b < EL_BANDS; b++) {
-            el_memory.listening_floor[b] = el_device.floor[el_device.next][b];
-        }
-        el_state_reset(&el_listening);
-        el_device.built = el_device.changes;
-        el_device.active = el_device.spoken = 0;
-        el_clear(el_listening.pool, EL_HIDDEN);
-        el_device.goal = now + 1;
-        el_device.last = now;
+        begin(later(0, now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES), now, 0, 0);
         break;
     case EL_SPEECH:
         el_device.goal = now + 1;
         el_device.last = now;
+        el_device.followed = 0;
         break;
     case EL_END:
-        el_device.goal = el_device.last + 1 + EL_POST_FRAMES;
-        el_device.ending = 1;
-        el_device.voice = 0;
+        if (!el_device.activity.decided) {
+            el_device.goal = el_device.last + 1 + EL_POST_FRAMES;
+            end();
+        }
         break;
-    case EL_TOO_LONG:
-        el_device.start = -1; /* running speech is no command */
+    case EL_TOO_LONG: /* only what was behind a noise may be a command */
+        if (el_device.activity.anew && el_device.activity.spoke && !el_device.activity.in_noise) {
+            end();
+        }
         break;
     default:
         break;
@@ -182,7 +234,7 @@ size_t el_hear(const int16_t *samples, size_t count, int *frame)
     if (*frame) {
         el_device.waiting++;
         el_device.code[newest()] = (uint8_t)el_endpoint_push(features);
-        if (el_device.code[newest()] == EL_ONSET) {
+        if (el_device.code[newest()] == EL_ONSET || el_device.code[newest()] == EL_SPEECH) {
             for (int b = 0; b < EL_BANDS; b++) { /* the end pointer goes on before the network begins */
                 el_device.floor[newest()][b] = (int8_t)(el_memory.endpoint_floor[b] >> 8);
             }
@@ -193,6 +245,7 @@ size_t el_hear(const int16_t *samples, size_t count, int *frame)
 
 int el_listen(el_event *event, int *heard)
 {
+    int32_t now;
     *heard = 0;
     if (el_device.changing || !el_device.waiting) {
         return 0;
@@ -224,9 +277,21 @@ int el_listen(el_event *event, int *heard)
     if (el_device.fed < el_device.goal || (el_device.ending && another_voice())) {
         return 1;
     }
+    now = el_device.frames - 1;
     if (el_device.ending) {
         el_device.ending = 0;
-        *heard = decide(el_device.frames - 1, event);
+        *heard = decide(now, event);
+        if (el_device.noise_goes_on) {
+            el_device.noise_goes_on = 0;
+            begin(later(el_device.start, now + 1 - EL_PRE_FRAMES), now, 0, 1);
+            return 1;
+        }
+    }
+    if (!el_device.followed) {
+        el_device.followed = 1;
+        if (follow_speech(now)) {
+            return 1;
+        }
     }
     let_go();
     return 1;

@@ -71,6 +71,14 @@ typedef struct {
 
 typedef enum { EL_IDLE, EL_ONSET, EL_SPEECH, EL_HANG, EL_END, EL_TOO_LONG } el_code;
 
+typedef enum { EL_GOES_ON, EL_BEGINS, EL_ENDED } el_told;
+
+/* Of the utterance under way, see VoiceActivity in edgelearn/audio/activity.py. */
+typedef struct {
+    int32_t silent, run, last;
+    int32_t in_noise, spoke, spoken, anew, decided;
+} el_activity;
+
 /* numpy.random.default_rng: a PCG64, and the half of its last number that is still to be used. */
 typedef struct {
     uint64_t high, low;
@@ -164,11 +172,13 @@ typedef struct {
     int32_t frames, start, fed, last;
     int32_t quiet;                   /* the frames before it are without their noise already */
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
+    int32_t followed, noise_goes_on; /* whether it was asked who speaks, and whether to hear on when that is decided */
     int32_t voice, voiced;           /* the voice in which it is heard, and frames of it that were; 0: its own */
     int32_t waiting, next, taken_up; /* frames that were heard, and whether the next of them is being listened to */
     int8_t frame[EL_WAITING][EL_BANDS];
-    int8_t floor[EL_WAITING][EL_BANDS]; /* of the noise, where an utterance begins */
+    int8_t floor[EL_WAITING][EL_BANDS]; /* of the noise, where an utterance is under way */
     uint8_t code[EL_WAITING];
+    el_activity activity;
     uint32_t active, spoken; /* of the utterance under way: deltas that were not skipped, frames in all voices */
     uint32_t saturations;    /* numbers clipped since el_load */
     uint32_t changes, built; /* how often weights or prototypes changed, and had when M was made */
@@ -202,6 +212,11 @@ int32_t el_log2_q10(uint64_t value); /* of value > 0 */
 void el_endpoint_reset(void);
 el_code el_endpoint_push(const int8_t *frame);
 void el_subtract_floor(int8_t *frame, const int8_t *floor);
+
+/* -- activity.c */
+
+void el_activity_begin(el_activity *activity, int32_t now, int anew, int decided);
+el_told el_activity_push(el_activity *activity, int32_t now); /* after the network has heard frame `now` */
 
 /* -- voices.c */
 

@@ -14,7 +14,8 @@ from edgelearn.pretrain.train import LateRound, Recipe
 from tests.sounds import sound
 
 TOY = Recipe(
-    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, with_reference=False,
+    hidden=16, float_epochs=1, delta_epochs=1, quiet_epochs=1, passes=1, batch=8, joined_words=0, scenes=6,
+    with_reference=False,
     late=(LateRound(1, 0.35), LateRound(1, 0.4, 10.0, Conditions(noise=1.0))),
 )  # fmt: skip
 SPEAKERS = {"train": ("t1", "t2"), "val": ("v1",), "test": ("s1",)}

@@ -22,8 +22,10 @@ PATH = Path("m.npz")
 def same(a: Model, b: Model) -> bool:
     arrays = ("prototypes", "rehearsal")
     return (
-        replace(a, params={}, **dict.fromkeys(arrays), generation=None)  # type: ignore[arg-type]
-        == replace(b, params={}, **dict.fromkeys(arrays), generation=None)  # type: ignore[arg-type]
+        replace(a, params={}, **dict.fromkeys(arrays), activity=None, generation=None)  # type: ignore[arg-type]
+        == replace(b, params={}, **dict.fromkeys(arrays), activity=None, generation=None)  # type: ignore[arg-type]
+        and np.array_equal(a.activity.weights_q5, b.activity.weights_q5)
+        and a.activity.bias_q18 == b.activity.bias_q18
         and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
         and all(np.array_equal(a.params[key], b.params[key]) for key in a.params | b.params)
     )

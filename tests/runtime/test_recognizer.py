@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgelearn.audio.activity import ActivityReadout
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, Endpointer
 from edgelearn.device.arena import Arena
 from edgelearn.runtime.model import Model
@@ -58,7 +59,7 @@ def without_noise_in_a_stream(device: VoiceDevice, samples: Sound) -> tuple[Fram
 def all_heard(model: Model) -> VoiceDevice:
     """A device that takes every utterance for a word, so that these tests do not depend on how good the model is."""
     words = tuple(replace(word, threshold_q14=-40000) for word in model.words)
-    return VoiceDevice(replace(model, words=words))
+    return VoiceDevice(replace(model, words=words, activity=ActivityReadout()))
 
 
 def test_every_utterance_is_an_event_with_its_times(all_heard: VoiceDevice, stream: Stream) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgelearn.audio.activity import BEGINS, ENDED, ActivityReadout, VoiceActivity
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.engine.network import LayerConfig, NetworkConfig
@@ -27,6 +29,7 @@ from edgelearn.runtime.voice import VoiceDevice
 from firmware_sim.toolchain import CORES, build_core, build_host, command, missing_tools, run_host
 from tests.firmware_sim.firmware.conftest import STEPS, make_device
 from tests.firmware_sim.firmware.twin import BenchScript
+from tests.sounds import in_rattle
 
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 LEAK = "return malloc(1000 * n) == 0;"
@@ -218,6 +221,29 @@ def test_random_sound_under_sanitizers(sanitized: Path, model: Model) -> None:
     assert run_host(sanitized, bytes(twin.script)).splitlines() == twin.expected
 
 
+def test_words_beside_a_noise_under_sanitizers(sanitized: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speech that begins behind a noise, ends in one, or still goes on where all of it is too long."""
+    told = Counter[int]()
+    push = VoiceActivity.push
+
+    def counted(self: VoiceActivity, hidden: NDArray[np.int16], now: int) -> int:
+        answer = push(self, hidden, now)
+        told[answer] += 1
+        return answer
+
+    monkeypatch.setattr(VoiceActivity, "push", counted)
+    twin = BenchScript(make_device(model))
+    events = [event for word in ("down", "one", "left", "five") for event in twin.hear(in_rattle(word))]
+    late = [event.latency_ms for event in events]
+    for word in ("bed", "go", "up"):
+        twin.hear(in_rattle(word, 0.2, 0.9, 0.7))
+    twin.state()
+    assert told[BEGINS] >= 2
+    assert told[ENDED] >= 3
+    assert min(late) < 100
+    assert run_host(sanitized, bytes(twin.script)).splitlines() == twin.expected
+
+
 def test_fuzzed_images_under_sanitizers(
     exported: Path, sanitizers: tuple[str, ...], model: Model, tmp_path: Path
 ) -> None:
@@ -304,6 +330,7 @@ def foreign_model(model: Model, theta_h_q13: int) -> Model:
         params=params,
         prototypes=rng.integers(-127, 128, (3, 32)).astype(np.int8),
         rehearsal=np.zeros(0, np.uint8),
+        activity=ActivityReadout(rng.integers(-40, 41, 32).astype(np.int8), 0),
     )
 
 

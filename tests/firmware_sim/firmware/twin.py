@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.engine.counts import Counts
 from edgelearn.errors import LearningRejected
 from edgelearn.firmware.golden import device_longest, event_numbers, weights_crc
 from edgelearn.firmware.image import encode_image, shape_digest
@@ -49,15 +50,14 @@ class BenchScript:
         events = []
         for at in range(0, len(samples), self.device.frontend.config.hop // 2):  # so that no frame is missed
             before = recognizer.frames
-            spans: list[tuple[int, int]] = []
-            recognizer.on_utterance = lambda u: spans.append((u.start, u.stop))  # noqa: B023
+            spans: list[tuple[int, int, Counts]] = []
+            recognizer.on_utterance = lambda u: spans.append((u.start, u.stop, recognizer._spoken_counts))  # noqa: B023
             heard = recognizer.push(samples[at : at + self.device.frontend.config.hop // 2])
             for number in range(before, recognizer.frames):
                 self._features_crc = zlib.crc32(ring[number % len(ring)].tobytes(), self._features_crc)
             for event in heard:
                 word, score, last, decided = event_numbers(self.device, event)
-                start, stop = spans[-1]
-                spoken = recognizer._spoken_counts
+                start, stop, spoken = spans[-1]
                 self._say(
                     f"word {word} score {score} start {start} stop {stop} last {last} decided {decided} "
                     f"active {spoken.active_columns} columns {spoken.total_columns}"
