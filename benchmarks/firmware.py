@@ -100,14 +100,14 @@ def print_listening(programs: dict[Core, Path], counter: Path, clip: np.ndarray)
     spoken: list[int] = []
     device.recognizer.on_utterance = lambda u: spoken.append(u.stop - u.start)
     device.recognizer.push(samples)
-    frames = device.recognizer.frames - before
+    frames, run = device.recognizer.frames - before, device.recognizer.counts.frames
     rows = []
     for core, program in programs.items():
         _, (first, second, third, _) = run_core(program, core, marked, counter)
         quiet = (second - first) / SILENT_FRAMES
         utterance = third - second - frames * quiet
-        rows.append((core.name, round(quiet), sum(spoken), round(utterance), round(utterance / sum(spoken))))
-    table(["core", "frame of silence", "frames of an utterance", "more for the utterance", "more for each frame"], rows)
+        rows.append((core.name, round(quiet), sum(spoken), run, round(utterance), round(utterance / run)))
+    table(["core", "frame of silence", "frames of an utterance", "of the network", "more for them", "for each"], rows)
     print()
 
 
