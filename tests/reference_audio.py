@@ -112,7 +112,8 @@ class EndPointer:
             self.heard = [[-128] * len(frame)] * len(self.heard)
         raised = self.lift_floor(frame) if self.stream else 0
         self.peak = max(0, self.peak - raised)
-        over = [v - (f >> 8) - config.margin for v, f in zip(frame, self.floor_q8, strict=True)]
+        margin = config.stream_margin if self.stream else config.margin
+        over = [v - (f >> 8) - margin for v, f in zip(frame, self.floor_q8, strict=True)]
         self.excess = sum(v for v in over if v > 0)
         fade = min(config.fade, 3) if self.length >= 52 else config.fade
         limit = max(config.release, self.peak // fade) if self.length else config.onset

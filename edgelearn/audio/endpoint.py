@@ -35,13 +35,16 @@ _STATE = 7
 class EndpointConfig:
     """Frames and feature steps (int8 Q6) that make an utterance.
 
-    margin: steps above the floor that do not count yet; onset, release: summed excess that starts and that keeps an
-    utterance; fade: share 1 / fade of the utterance's loudest excess below which it is over, so that a room's echo is
-    no speech (a third from `LATE_FRAMES` on); onset_frames: consecutive frames above onset; hang_frames: silence that
-    ends it; pre_frames, post_frames: context kept around it; longest: frames after which it is no command any more.
+    margin: steps above the floor of a clip that do not count yet; stream_margin: of a stream, whose floor follows every
+    frame: fewer, so that running speech in noise does not fall into pieces as short as words; onset, release: summed
+    excess that starts and that keeps an utterance; fade: share 1 / fade of the utterance's loudest excess below which
+    it is over, so that a room's echo is no speech (a third from `LATE_FRAMES` on); onset_frames: consecutive frames
+    above onset; hang_frames: silence that ends it; pre_frames, post_frames: context kept around it; longest: frames
+    after which it is no command any more.
     """
 
     margin: int = 12
+    stream_margin: int = 8
     onset: int = 360
     release: int = 300
     fade: int = 7
@@ -152,10 +155,9 @@ def endpoint_step(
     return SPEECH if active else HANG
 
 
-def _numbers(config: EndpointConfig) -> tuple[int, ...]:
+def _numbers(config: EndpointConfig, margin: int) -> tuple[int, ...]:
     return (
-        config.margin, config.onset, config.release, config.fade, config.onset_frames, config.hang_frames,
-        config.longest,
+        margin, config.onset, config.release, config.fade, config.onset_frames, config.hang_frames, config.longest,
     )  # fmt: skip
 
 
@@ -167,7 +169,7 @@ class Endpointer:
         self._floor_q8, self._least, self._state = (
             arena.alloc(f"{name}.{region}", shape, dtype) for region, shape, dtype in endpoint_regions(bands)
         )
-        self._numbers = _numbers(config)
+        self._numbers = _numbers(config, config.stream_margin)
 
     def reset(self) -> None:
         """Forget the noise floor and any utterance under way."""
@@ -275,6 +277,6 @@ def strongest_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> tup
     state[_PRIMED] = 1
     least = np.empty((0, frames.shape[1]), np.int8)
     best = np.zeros(3, np.int64)
-    scan_clip(frames, floor, least, state, _numbers(config), config.pre_frames, config.post_frames, best)
+    scan_clip(frames, floor, least, state, _numbers(config, config.margin), config.pre_frames, config.post_frames, best)
     start, stop, weight = best.tolist()
     return start, stop, weight

@@ -60,7 +60,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_UNIT_Q10": (ENERGY_BITS + frontend.frame.bit_length() - 1) << LOG_BITS,
         "EL_CENTRE_Q10": frontend.centre_q10,
         "EL_GAIN_Q20": frontend.gain_q20,
-        "EL_MARGIN": endpoint.margin,
+        "EL_MARGIN": endpoint.stream_margin,
         "EL_ONSET_EXCESS": endpoint.onset,
         "EL_RELEASE": endpoint.release,
         "EL_FADE": endpoint.fade,

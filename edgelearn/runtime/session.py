@@ -83,7 +83,7 @@ class Session:
         self._word = ""
         self._wanted = 0
         self._aside = False
-        self._takes: list[NDArray[np.int8]] = []
+        self._takes: list[Utterance] = []
         self._last_take: NDArray[np.int16] | None = None
         self._takes_from = 0
         self._played = (0, 0)
@@ -262,15 +262,20 @@ class Session:
             return
         sound = [block[max(0, begin - at) : end - at] for at, block in self._recent if at < end]
         self._last_take = np.concatenate([np.zeros(0, np.int16), *sound])
+        if utterance.spoken and not any(before.spoken for before in self._takes):
+            # a cough or a knock is no example of a word: with it, none of the word itself would be like the others
+            self._wanted += len(self._takes)
+            self._takes = []
         name = f"take {len(self._takes) + 1}"
         try:
             check_samples(self._last_take, name)
             check_length(len(utterance.frames), endpoint, name)
-            self.device.learner.check_takes([*self._takes, utterance.frames], self.config.agreement_q14)
+            frames = [one.frames for one in (*self._takes, utterance)]
+            self.device.learner.check_takes(frames, self.config.agreement_q14)
         except TakeRejected as error:
             self._heard.append(TakeHeard(self._word, str(error), self._wanted))
             return
-        self._takes.append(utterance.frames)
+        self._takes.append(utterance)
         self._wanted -= 1
         self._heard.append(TakeHeard(self._word, "", self._wanted))
         if self._wanted == 0:
@@ -280,7 +285,8 @@ class Session:
         """Begin the lesson with the takes that were collected."""
         self.device.recognizer.on_utterance = None
         self._learn_at = None
-        self.learn(self._word, len(self._takes), self.device.teach(self._word, self._takes, self.config))
+        takes = [take.frames for take in self._takes]
+        self.learn(self._word, len(takes), self.device.teach(self._word, takes, self.config))
 
     def _learn(self, steps: int) -> list[Taught]:
         if self._lesson is None:

@@ -228,9 +228,9 @@ def test_the_floor_follows_slow_noise_and_forgets_a_loud_one() -> None:
     endpointer.push(clip(1)[0])
     excess = []
     for _ in range(60):
-        endpointer.push(clip(1)[0] + np.int8(20))
+        endpointer.push(clip(1)[0] + np.int8(16))
         excess.append(endpointer.excess)
-    assert excess[0] == 32 * 8
+    assert excess[0] == 32 * (16 - DEFAULT.stream_margin)
     assert excess == sorted(excess, reverse=True)
     assert excess[20] == 0
     for _ in range(40):

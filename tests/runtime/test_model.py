@@ -69,6 +69,9 @@ def change(table: str, **values: Any) -> Callable[[dict[str, Any]], None]:
         (lambda m: m.update(words=7), "not a complete model"),
         (lambda m: m.update(labels=["x"] * 77), "no prototype"),
         (lambda m: m.update(open_set_q14="high"), "not a complete model"),
+        (lambda m: m.update(activity_bias_q18="high"), "not a complete model"),
+        (lambda m: m.pop("activity_bias_q18"), "has no activity_bias_q18"),
+        (lambda m: m.update(activity_bias_q18=1 << 29), "beyond all bounds"),
         (lambda m: m.update(provenance=[1]), "not a complete model"),
     ],
 )
@@ -93,6 +96,8 @@ def test_what_does_not_belong_together_is_refused(
         ({"prototypes": np.zeros((3, 128), np.int8)}, "no prototype"),
         ({"rehearsal": np.zeros((2, 2), np.uint8)}, "not those of its network"),
         ({"rehearsal": np.zeros(2, np.int32)}, "not those of its network"),
+        ({"activity": np.zeros(64, np.int8)}, "tells speech from noise is not that of its network"),
+        ({"activity": np.zeros(128, np.int16)}, "tells speech from noise is not that of its network"),
     ],
 )
 def test_arrays_that_are_missing_or_of_another_shape_are_refused(
@@ -102,6 +107,12 @@ def test_arrays_that_are_missing_or_of_another_shape_are_refused(
     whole = {name: array for name, array in (file.arrays | arrays).items() if array is not None}
     with pytest.raises(ModelFileError, match=message):
         Model.from_file(ModelFile(file.manifest, whole), PATH)
+
+
+def test_a_model_from_before_there_was_a_readout_has_none(model: Model) -> None:
+    file = model.to_file()
+    del file.arrays["activity"], file.manifest["activity_bias_q18"]
+    assert len(Model.from_file(file, PATH).activity.weights_q5) == 0
 
 
 def test_the_users_model_starts_as_the_shipped_one(model: Model, tmp_path: Path) -> None:

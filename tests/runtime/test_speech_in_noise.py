@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgelearn.audio.activity import BEGIN_FRAMES, BEGUN_FRAMES, END_FRAMES, LAG_FRAMES, SURE_Q18, ActivityReadout
+from edgelearn.audio.activity import (
+    BEGIN_FRAMES,
+    BEGUN_FRAMES,
+    END_FRAMES,
+    LAG_FRAMES,
+    SPOKEN_Q18,
+    SURE_Q18,
+    UNSPOKEN_Q14,
+    ActivityReadout,
+)
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
@@ -129,6 +138,24 @@ def test_a_sound_without_speech_is_an_utterance_as_a_whole(
 def hear(recognizer: Recognizer, sound: Sound, block: int) -> list[Event]:
     recognizer.reset()
     return [event for at in range(0, len(sound), block) for event in recognizer.push(sound[at : at + block])]
+
+
+def test_what_nobody_is_sure_to_have_said_has_to_be_more_like_a_word(
+    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
+) -> None:
+    sound = loud(30)
+    device, seen = scripted([VOICE] * 60)
+    device.recognizer.push(sound)
+    (utterance,) = seen
+    for scores, needed in (([SPOKEN_Q18] * 60, 0), ([SPOKEN_Q18 - 1] * 60, UNSPOKEN_Q14)):
+        for short, heard in ((0, 1), (1, 0)):
+            device, seen = scripted(scores)
+            threshold = utterance.score_q14 - needed + short
+            words = tuple(replace(word, threshold_q14=threshold) for word in device.recognizer.words)
+            device.recognizer.words = words
+            assert len(device.recognizer.push(sound)) == heard
+            assert seen[0].score_q14 == utterance.score_q14
+            assert seen[0].spoken == (needed == 0)
 
 
 @pytest.mark.parametrize("word", ["down", "five", "left", "one"])

@@ -323,7 +323,7 @@ def foreign_model(model: Model, theta_h_q13: int) -> Model:
     return replace(
         model,
         frontend=FrontendConfig(frame=256, hop=160, bands=16, gain_q20=9000),
-        endpoint=EndpointConfig(longest=60, hang_frames=20, margin=5, onset=100, release=60),
+        endpoint=EndpointConfig(longest=60, hang_frames=20, margin=5, stream_margin=5, onset=100, release=60),
         network=NetworkConfig(layers),
         labels=("x:a", "x:b", "x:c"),
         words=(Word("a", 0, -3000), Word("b", 2, -16384, rejects="a"), Word("c", 1, -16384)),
