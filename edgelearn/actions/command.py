@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,20 +29,25 @@ class CommandAction:
         self._command = list(command)
         self._timeout_s = timeout_s
         self._running: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._starting = threading.Lock()  # a command that runs already, and of which nobody knows yet, cannot be ended
 
     def perform(self, event: Event) -> None:
         """Run the command to its end; raises ActionFailed if it does not start, fails, or takes too long."""
         name = self._command[0]
         environment = os.environ | {"EDGELEARN_WORD": event.word, "EDGELEARN_SCORE": f"{event.score:.4f}"}
         own_group = None if self._timeout_s is None else 0
-        try:
-            # the samples on stdin are not the command's to read
-            running = subprocess.Popen(
-                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=STDERR, process_group=own_group
-            )
-        except (OSError, ValueError) as error:
-            raise ActionFailed(f"cannot run {name}: {getattr(error, 'strerror', None) or error}") from None
-        self._running = running
+        with self._starting:
+            if self._closed:
+                return
+            try:
+                # the samples on stdin are not the command's to read
+                running = subprocess.Popen(
+                    self._command, env=environment, stdin=subprocess.DEVNULL, stdout=STDERR, process_group=own_group
+                )
+            except (OSError, ValueError) as error:
+                raise ActionFailed(f"cannot run {name}: {getattr(error, 'strerror', None) or error}") from None
+            self._running = running
         try:
             code = running.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
@@ -55,8 +61,10 @@ class CommandAction:
             raise ActionFailed(f"{name} was ended by signal {-code}")
 
     def close(self) -> None:
-        """End a command that still runs, if Ctrl-C has not."""
+        """End a command that still runs, if Ctrl-C has not; no other one is started."""
         if self._timeout_s is not None:
+            with self._starting:
+                self._closed = True
             self._kill()
 
     def _kill(self) -> None:

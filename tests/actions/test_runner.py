@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +165,40 @@ def test_closing_ends_a_command_that_still_runs(tmp_path: Path) -> None:
         until(lambda: pid.exists() and pid.read_text().endswith("\n"))
     until(lambda: not running(int(pid.read_text())))
     actions.wait()
+
+
+def test_a_command_that_has_only_just_begun_is_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program runs before the one that starts it goes on."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            begun.set()
+            go_on.wait(20)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    action = CommandAction(("sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 60"), 60)
+    failures: list[ActionFailed] = []
+
+    def perform() -> None:
+        try:
+            action.perform(heard())
+        except ActionFailed as failed:
+            failures.append(failed)
+
+    performing, closing = threading.Thread(target=perform), threading.Thread(target=action.close)
+    performing.start()
+    assert begun.wait(20)
+    closing.start()
+    closing.join(0.2)  # it waits; were it through already, it would have ended nothing
+    go_on.set()
+    for thread in (closing, performing):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert [failed.message for failed in failures] == ["sh was ended by signal 9"]
+    action.perform(heard("again"))  # nothing is started any more
+    assert len(failures) == 1
 
 
 # -- a named pipe
