@@ -34,16 +34,13 @@ class Said:
 class Scenes:
     """Scenes made of the clips of the train split; the same ones for the same seed."""
 
-    def __init__(
-        self, clips: Sequence[ClipInfo], make: FeatureMaker, seed: int, noises: Sequence[ClipInfo] | None = None
-    ) -> None:
-        """noises: which ones may be heard; all of the train split if None."""
+    def __init__(self, clips: Sequence[ClipInfo], make: FeatureMaker, seed: int) -> None:
         self._make, self._seed, self._hop = make, seed, make.config.hop
         self._words = [said for clip in trained_clips(clips) if (said := self._word(_read(clip)))]
         self._running = [self._speech(_read(clip)) for clip in clips if running_speech(clip)]
-        chosen = [c for c in clips if c.is_noise and c.split == "train"] if noises is None else noises
-        self._steady = [_level(_read(clip)) for clip in chosen if clip.word == NOISE]
-        self._single = [_level(_read(clip)) for clip in chosen if clip.word != NOISE]
+        noises = [clip for clip in clips if clip.is_noise and clip.split == "train"]
+        self._steady = [_level(_read(clip)) for clip in noises if clip.word == NOISE]
+        self._single = [_level(_read(clip)) for clip in noises if clip.word != NOISE]
 
     def __call__(self, count: int) -> Iterator[tuple[NDArray[np.int8], NDArray[np.bool_]]]:
         """Yield scenes: frames (int8 Q6, [FRAMES, bands]), and in which of them somebody speaks (bool [FRAMES])."""

@@ -86,14 +86,13 @@ class Recognizer:
 
     def __init__(
         self, frontend: Frontend, endpointer: Endpointer, network: Network, state: State, classifier: Classifier,
-        arena: Arena, name: str = "listening", activity: ActivityReadout | None = None,
+        readout: ActivityReadout, arena: Arena, name: str = "listening",
     ) -> None:  # fmt: skip
         self._frontend = frontend
         self._endpointer = endpointer
         self._network = network
         self._state = state
         self._classifier = classifier
-        readout = activity or ActivityReadout()
         self._activity = VoiceActivity(readout)
         self._readout_weights = len(readout.weights_q5)
         self._ring: NDArray[np.int8] = arena.alloc(

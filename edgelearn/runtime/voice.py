@@ -85,7 +85,7 @@ class VoiceDevice:
         endpointer = Endpointer(model.endpoint, model.frontend.bands, arena)
         state = self.network.new_state("listening.state")
         self.recognizer = Recognizer(
-            self.frontend, endpointer, self.network, state, self.classifier, arena, activity=model.activity
+            self.frontend, endpointer, self.network, state, self.classifier, model.activity, arena
         )
         theta = model.network.layers[0].theta_x_q13
         self.memory = RehearsalMemory(choice.rehearsal_bytes, model.frontend.bands, theta, arena)
