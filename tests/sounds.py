@@ -24,6 +24,19 @@ def sound(word: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
 
 
+def flickering(samples: int) -> np.ndarray:
+    """1, but for two frames in every nine: what is louder by that is no steady noise, and no end of an utterance."""
+    envelope = np.ones((-(-samples // 2880), 2880))
+    envelope[:, -640:] = 0
+    return envelope.reshape(-1)[:samples]
+
+
+def rattle(samples: int) -> np.ndarray:
+    """A hum that is off and on eleven times a second, at most 1."""
+    seconds = np.arange(samples) / 16000
+    return np.sin(2 * np.pi * 180 * seconds) * (np.sin(2 * np.pi * 11 * seconds) > -0.5)
+
+
 def in_rattle(word: str, lead_s: float = 1.2, behind_s: float = 0.25, level: float = 0.25) -> np.ndarray:
     """A rattle begins so long before the recording of a word and ends so long behind it; level: of that of the word."""
     (path,) = RECORDINGS.glob(f"{word}*.wav")
@@ -32,7 +45,6 @@ def in_rattle(word: str, lead_s: float = 1.2, behind_s: float = 0.25, level: flo
     behind = int(behind_s * 16000)
     total = np.random.default_rng(2).normal(0, 12, lead + len(clip) + behind + 16000)
     total[lead : lead + len(clip)] += clip
-    seconds = np.arange(lead - 8000 + len(clip) + behind) / 16000
-    rattle = np.sin(2 * np.pi * 180 * seconds) * (np.sin(2 * np.pi * 11 * seconds) > -0.5)
-    total[8000 : 8000 + len(seconds)] += level * np.sqrt((clip**2).mean()) * rattle
+    rattling = slice(8000, lead + len(clip) + behind)
+    total[rattling] += level * np.sqrt((clip**2).mean()) * rattle(rattling.stop - rattling.start)
     return np.clip(np.rint(total), -32768, 32767).astype(np.int16)

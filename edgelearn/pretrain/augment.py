@@ -61,9 +61,14 @@ def some_noise(length: int, noises: Sequence[Samples], rng: np.random.Generator)
         source = noises[int(rng.integers(len(noises)))]
         at = int(rng.integers(max(1, len(source) - length)))
         return np.resize(source[at : at + length], length)
+    return synthetic_noise(length, rng, 0.5, 0.97)
+
+
+def synthetic_noise(length: int, rng: np.random.Generator, coloured: float, darkest: float) -> Samples:
+    """Return white noise, in a share `coloured` of the cases with a pole somewhere from -0.5 to `darkest`."""
     noise: Samples = rng.standard_normal(length).astype(np.float32)
-    if rng.random() < 0.5:
-        noise = lfilter([1.0], [1.0, -rng.uniform(-0.5, 0.97)], noise).astype(np.float32)
+    if rng.random() < coloured:
+        noise = lfilter([1.0], [1.0, -rng.uniform(-0.5, darkest)], noise).astype(np.float32)
     return noise
 
 

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import NOISE, ClipInfo
 from edgelearn.audio.endpoint import ONSET, SPEECH, EndpointConfig, Endpointer, strongest_utterance
 from edgelearn.device.arena import Arena
-from edgelearn.pretrain.augment import SAMPLE_RATE_HZ, Samples, change_speed, in_room, some_noise, through_microphone
+from edgelearn.pretrain.augment import (
+    SAMPLE_RATE_HZ,
+    Samples,
+    change_speed,
+    in_room,
+    some_noise,
+    synthetic_noise,
+    through_microphone,
+)
 from edgelearn.pretrain.corpus import FeatureMaker, running_speech, trained_clips
-from edgelearn.runtime.scenes import FADE, in_its_room, rms
+from edgelearn.runtime.scenes import FADE, ROOM_LEVEL, in_its_room, rms
 
 FRAMES = 512
 RUNNING_SHARE = 0.12
 ARENA_BYTES = 4096
-QUIET_ROOM = 12.0  # RMS in int16 units
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Scenes:
         """Return running speech with where somebody speaks: what the end pointer finds in a quiet room."""
         lead = SAMPLE_RATE_HZ // 2 // self._hop
         quiet = np.concatenate((np.zeros(lead * self._hop, np.float32), samples))
-        quiet += QUIET_ROOM * np.random.default_rng(self._seed).standard_normal(len(quiet)).astype(np.float32)
+        quiet += ROOM_LEVEL * np.random.default_rng(self._seed).standard_normal(len(quiet)).astype(np.float32)
         frames = self._make.frames(np.clip(np.rint(quiet), -32768, 32767).astype(np.int16))
         return Said(samples, _active(frames, self._make.endpoint)[lead:])
 
@@ -163,9 +169,7 @@ def _synthetic(rng: np.random.Generator) -> Samples:
 
 def _modulated(length: int, rng: np.random.Generator) -> Samples:
     """Return white or coloured noise, in three tenths of the cases slowly rising and falling."""
-    noise: Samples = rng.standard_normal(length).astype(np.float32)
-    if rng.random() < 0.7:
-        noise = lfilter([1.0], [1.0, -rng.uniform(-0.5, 0.99)], noise).astype(np.float32)
+    noise = synthetic_noise(length, rng, 0.7, 0.99)
     if rng.random() < 0.3:
         points = max(2, int(length / SAMPLE_RATE_HZ * rng.uniform(0.5, 8)))
         levels = np.exp(rng.uniform(-1.5, 1.5, points))

@@ -150,7 +150,7 @@ class Recognizer:
         code = self._endpointer.push(frame)
         if code == ONSET:
             self._give_up()
-            self._begin(max(0, now - config.onset_frames + 1 - config.pre_frames), now)
+            self._begin(max(0, now - config.lag_frames + 1), now)
         elif code == SPEECH:
             self._feed(now + 1)
             self._last = now
@@ -158,7 +158,7 @@ class Recognizer:
         elif code == END and not self._activity.decided:
             self._feed(self._last + 1 + config.post_frames)
             return self._decide(now)
-        elif code == TOO_LONG and self._activity.anew and self._activity.spoke and not self._activity.in_noise:
+        elif code == TOO_LONG and self._activity.anew and self._activity.spoke:
             return self._decide(now)  # of all that is too long only what was behind a noise may be a command
         elif code in (END, TOO_LONG):
             self._give_up()  # running speech is no command
@@ -176,10 +176,14 @@ class Recognizer:
     def _hear(self, stop: int) -> None:
         """Run the network on the utterance from its first frame up to `stop`."""
         self._fed = self._start
+        self._from_zero()
+        self._feed(stop)
+
+    def _from_zero(self) -> None:
+        """Let the network begin: what it hears next is the first of what is pooled."""
         self._state.reset()
         self._stale = False
         self._pool[:] = 0
-        self._feed(stop)
 
     def _follow_speech(self, now: int) -> Event | None:
         """Begin anew where speech begins behind a noise; decide where speech has ended and a noise goes on."""
@@ -228,9 +232,7 @@ class Recognizer:
 
         spoken: whether it is sure that somebody spoke. The state of the network is used: no utterance may be under way.
         """
-        self._state.reset()
-        self._stale = False
-        self._pool[:] = 0
+        self._from_zero()
         self._network.forward(self._state, frames, self._pool)
         return self._judge_in_all_voices(frames, spoken)[0]
 

@@ -59,9 +59,11 @@ static int32_t judge(int32_t *score, int32_t *margin)
     el_unit_embedding(el_memory.listening_pool);
     el_cosines();
     best = el_best_word(score);
-    *margin = best < 0 ? INT32_MIN : *score - el_device.word[best].threshold_q14 + EL_BIAS_Q14;
-    if (best >= 0 && !el_device.activity.spoken) {
-        *margin -= EL_UNSPOKEN_Q14;
+    if (best < 0) {
+        *margin = INT32_MIN;
+    } else {
+        int32_t more = el_device.activity.spoken ? 0 : EL_UNSPOKEN_Q14;
+        *margin = *score - el_device.word[best].threshold_q14 - more + EL_BIAS_Q14;
     }
     return best;
 }
@@ -180,12 +182,12 @@ static int follow_speech(int32_t now)
 static void take_up(void)
 {
     int32_t now = el_device.frames++;
-    el_device.followed = 1;
     int8_t *place = el_memory.listening_ring + now % EL_RING_FRAMES * EL_INPUTS;
     const int8_t *frame = el_device.frame[el_device.next];
     for (int b = 0; b < EL_BANDS; b++) {
         place[b] = frame[b];
     }
+    el_device.followed = 1;
     switch (el_device.code[el_device.next] & ~GAP) {
     case EL_ONSET:
         begin(later(0, now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES), now, 0, 0);
@@ -202,7 +204,7 @@ static void take_up(void)
         }
         break;
     case EL_TOO_LONG: /* only what was behind a noise may be a command */
-        if (el_device.activity.anew && el_device.activity.spoke && !el_device.activity.in_noise) {
+        if (el_device.activity.anew && el_device.activity.spoke) {
             end();
         }
         break;

@@ -19,6 +19,7 @@ from edgelearn.runtime.recognizer import FAR_Q14, Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
 from tests import reference_audio
 from tests.runtime.own_voice import own_voice
+from tests.sounds import flickering
 
 Sound = NDArray[np.int16]
 Frames = NDArray[np.int8]
@@ -124,13 +125,6 @@ def test_an_utterance_far_from_every_word_is_heard_in_its_own_voice_alone(
     assert hear(recognizer, sound) == []
     assert recognizer.counts.frames == (whole if in_others else own).frames
     assert whole.frames > 2 * own.frames
-
-
-def flickering(samples: int) -> np.ndarray:
-    """1, but for two frames in every nine: what is louder by that is no steady noise, and no end of an utterance."""
-    envelope = np.ones((-(-samples // 2880), 2880))
-    envelope[:, -640:] = 0
-    return envelope.reshape(-1)[:samples]
 
 
 def test_the_noise_at_an_onset_is_taken_off_every_frame_once(all_heard: VoiceDevice, stream: Stream) -> None:

@@ -14,6 +14,7 @@ from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.session import Countdown, Happening, Session, TakeHeard, Taught
 from edgelearn.runtime.voice import VoiceDevice
+from tests.sounds import rattle
 
 Stream = Callable[..., NDArray[np.int16]]
 CONFIG = LearnerConfig(steps=12, least_takes=1, sweeps=0, max_old_loss=1.0)
@@ -95,20 +96,16 @@ def test_takes_that_will_not_do_are_told_and_asked_for_again(device: VoiceDevice
     assert device.model().word("computer").takes == 2
 
 
-def rattle(seconds: float) -> NDArray[np.int16]:
+def rattling(seconds: float) -> NDArray[np.int16]:
     """A noise that is an utterance to the end pointer, in the same quiet room."""
-    time = np.arange(int(seconds * 16000)) / 16000
-    sound = 3000 * np.sin(2 * np.pi * 180 * time) * (np.sin(2 * np.pi * 11 * time) > -0.5)
-    whole = np.concatenate((np.zeros(8000), sound, np.zeros(9600))) + 12 * np.random.default_rng(3).normal(
-        size=17600 + len(sound)
-    )
-    return np.rint(whole).astype(np.int16)
+    whole = np.concatenate((np.zeros(8000), 3000 * rattle(int(seconds * 16000)), np.zeros(9600)))
+    return np.rint(whole + 12 * np.random.default_rng(3).normal(size=len(whole))).astype(np.int16)
 
 
 def test_a_noise_before_the_word_is_said_is_no_take_of_it(device: VoiceDevice, stream: Stream) -> None:
     session = Session(device, CONFIG)
     session.ask_for("computer", 3)
-    noise = rattle(0.6)
+    noise = rattling(0.6)
     happened = play(session, np.concatenate((noise, noise, stream(*TAKES)))) + session.finish()
     takes = [one for one in happened if isinstance(one, TakeHeard)]
     assert [one.missing for one in takes] == [2, 1, 2, 1, 0]
@@ -122,11 +119,11 @@ def test_a_noise_before_the_word_is_said_is_no_take_of_it(device: VoiceDevice, s
 def test_a_noise_can_be_taught_where_nobody_speaks(device: VoiceDevice) -> None:
     session = Session(device, CONFIG)
     session.ask_for("rattle", 2)
-    sound = np.concatenate((rattle(0.6), rattle(0.5)))
+    sound = np.concatenate((rattling(0.6), rattling(0.5)))
     happened = play(session, sound) + session.finish()
     assert [one.missing for one in happened if isinstance(one, TakeHeard)] == [1, 0]
     assert device.model().word("rattle").takes == 2
-    assert [event.word for event in device.recognizer.push(rattle(0.55))] == ["rattle"]
+    assert [event.word for event in device.recognizer.push(rattling(0.55))] == ["rattle"]
 
 
 def test_words_heard_aside_are_events_and_no_takes(device: VoiceDevice, stream: Stream) -> None:

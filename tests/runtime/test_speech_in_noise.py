@@ -22,9 +22,10 @@ from edgelearn.audio.activity import (
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event, Recognizer, Utterance
 from edgelearn.runtime.voice import VoiceDevice
-from tests.sounds import in_rattle
+from tests.sounds import flickering, in_rattle
 
 Sound = NDArray[np.int16]
+Make = Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]]
 HOP = 320
 VOICE, NOISE = 2 * SURE_Q18, -2 * SURE_Q18
 
@@ -39,7 +40,7 @@ class Scripted(ActivityReadout):
 
 
 @pytest.fixture
-def scripted(model: Model) -> Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]]:
+def scripted(model: Model) -> Make:
     """A device that takes every utterance for a word, and hears speech where it is told to."""
 
     def make(scores: list[int]) -> tuple[VoiceDevice, list[Utterance]]:
@@ -58,10 +59,8 @@ def loud(frames: int, before: int = 40) -> Sound:
     """Quiet, noise for so many frames that never becomes the floor, quiet."""
     rng = np.random.default_rng(7)
     noise = rng.normal(0, 4000, frames * HOP)
-    falls = np.ones((-(-len(noise) // 2880), 2880))
-    falls[:, -640:] = 0
     quiet = rng.normal(0, 10, (before + 40 + frames) * HOP)
-    quiet[before * HOP : (before + frames) * HOP] += noise * falls.reshape(-1)[: len(noise)]
+    quiet[before * HOP : (before + frames) * HOP] += noise * flickering(len(noise))
     return np.clip(np.rint(quiet), -32768, 32767).astype(np.int16)
 
 
@@ -74,24 +73,24 @@ def active_frames(device: VoiceDevice, sound: Sound) -> list[int]:
     return asked
 
 
-def test_what_is_said_behind_a_noise_begins_there(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def score_of(device: VoiceDevice, utterance: Utterance) -> int:
+    """The best score of its frames alone: what the network saw of it in the stream is to be nothing else."""
+    unit, _ = device.learner.embed(utterance.frames)
+    rows = np.array([word.row for word in device.recognizer.words])
+    return int(device.classifier.scores(unit, rows)[0].max())
+
+
+def test_what_is_said_behind_a_noise_begins_there(scripted: Make) -> None:
     noisy = END_FRAMES + 6
     device, seen = scripted([NOISE] * noisy + [VOICE] * 60)
     asked = active_frames(device, loud(45))
     begun = asked[noisy + BEGIN_FRAMES - 1]
     (utterance,) = seen
     assert utterance.start == begun - BEGUN_FRAMES - device.endpoint.pre_frames
-    # what the network saw of it is what it sees of the same frames alone
-    unit, _ = device.learner.embed(utterance.frames)
-    rows = np.array([word.row for word in device.recognizer.words])
-    assert utterance.score_q14 == int(device.classifier.scores(unit, rows)[0].max())
+    assert utterance.score_q14 == score_of(device, utterance)
 
 
-def test_what_was_said_is_decided_while_a_noise_goes_on_and_once_only(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def test_what_was_said_is_decided_while_a_noise_goes_on_and_once_only(scripted: Make) -> None:
     spoken = 15
     device, seen = scripted([VOICE] * spoken)
     asked = active_frames(device, loud(50))
@@ -99,14 +98,10 @@ def test_what_was_said_is_decided_while_a_noise_goes_on_and_once_only(
     last = asked[spoken - 1] - LAG_FRAMES
     assert utterance.stop == last + 1 + device.endpoint.post_frames
     assert utterance.decided == asked[spoken + END_FRAMES - 1]
-    unit, _ = device.learner.embed(utterance.frames)
-    rows = np.array([word.row for word in device.recognizer.words])
-    assert utterance.score_q14 == int(device.classifier.scores(unit, rows)[0].max())
+    assert utterance.score_q14 == score_of(device, utterance)
 
 
-def test_two_words_in_one_noise_are_two_utterances(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def test_two_words_in_one_noise_are_two_utterances(scripted: Make) -> None:
     device, seen = scripted([VOICE] * 12 + [NOISE] * (END_FRAMES + 4) + [VOICE] * 12 + [NOISE] * (END_FRAMES + 4))
     device.recognizer.push(loud(70))
     first, second = seen
@@ -114,21 +109,17 @@ def test_two_words_in_one_noise_are_two_utterances(
     assert second.decided > first.decided
 
 
-def test_a_word_behind_a_noise_that_never_ends_is_decided_when_it_is_too_long(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def test_a_word_behind_a_noise_that_never_ends_is_decided_when_it_is_too_long(scripted: Make) -> None:
     quiet, longest = 40, 80
     for scores, wanted in (([NOISE] * 30 + [VOICE] * 200, 1), ([VOICE] * 200, 0), ([NOISE] * 200, 0)):
         device, seen = scripted(scores)
         assert device.endpoint.longest == longest
         device.recognizer.push(loud(2 * longest)[: (quiet + longest + 5) * HOP])
         assert len(seen) == wanted
-    assert all(utterance.decided - utterance.start < longest for utterance in seen)
+        assert all(utterance.decided - utterance.start < longest for utterance in seen)
 
 
-def test_a_sound_without_speech_is_an_utterance_as_a_whole(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def test_a_sound_without_speech_is_an_utterance_as_a_whole(scripted: Make) -> None:
     device, seen = scripted([NOISE] * 200)
     device.recognizer.push(loud(40))
     (whole,) = seen
@@ -140,9 +131,7 @@ def hear(recognizer: Recognizer, sound: Sound, block: int) -> list[Event]:
     return [event for at in range(0, len(sound), block) for event in recognizer.push(sound[at : at + block])]
 
 
-def test_what_nobody_is_sure_to_have_said_has_to_be_more_like_a_word(
-    scripted: Callable[[list[int]], tuple[VoiceDevice, list[Utterance]]],
-) -> None:
+def test_what_nobody_is_sure_to_have_said_has_to_be_more_like_a_word(scripted: Make) -> None:
     sound = loud(30)
     device, seen = scripted([VOICE] * 60)
     device.recognizer.push(sound)
