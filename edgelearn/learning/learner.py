@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
-from edgelearn.errors import LearningRejected, TakeRejected, UsageError
+from edgelearn.errors import LearningRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
-from edgelearn.learning.takes import variance
+from edgelearn.learning.takes import check_likeness, variance
 from edgelearn.learning.thresholds import SCORE_FLOOR_Q14, thresholds_q14
 from edgelearn.learning.variants import ALTERED, altered, hear_in_other_voices
 
@@ -152,24 +152,9 @@ class Learner:
         return self._network.forward(state, frames, self._pool)
 
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
-        """Raise TakeRejected for the take that is most unlike the mean of the others, if it is too unlike (Q14 cosine).
-
-        Of two takes it is the later one: neither is more unlike than the other.
-        """
-        if len(takes) < 2:
-            return
-        units = np.array([self.embed(take)[0] for take in takes], np.int64)
-        others = units.sum(axis=0) - units
-        # a sum of length 0 has no direction to differ from
-        lengths = np.maximum(1.0, np.sqrt((others**2).sum(axis=1)))
-        cosines_q14 = (units * others).sum(axis=1) / lengths
-        worst = 1 if len(units) == 2 else int(np.argmin(cosines_q14))
-        if cosines_q14[worst] < least_q14:
-            rest = "the other one" if len(units) == 2 else f"the other {len(units) - 1}"
-            raise TakeRejected(
-                f"take {worst + 1} is unlike {rest}",
-                "say the same word in each take; leave this one out or repeat it",
-            )
+        """Raise TakeRejected for the take that is most unlike the others, if it is too unlike; see `check_likeness`."""
+        if len(takes) > 1:
+            check_likeness(np.array([self.embed(take)[0] for take in takes], np.int64), least_q14)
 
     def check(self, row: int, report: TeachReport) -> Check:
         """Hear all exemplars for what a lesson of the word at `row` is to change, and for what it must not.

@@ -42,6 +42,25 @@ def check_length(frames: int, endpoint: EndpointConfig, name: str) -> None:
         raise TakeRejected(f"{name} is too long ({20 * spoken} ms)", "say one word, and be silent before and after it")
 
 
+def check_likeness(units: NDArray[np.int64], least_q14: int) -> None:
+    """Raise TakeRejected for the take that is most unlike the mean of the others, if it is too unlike (Q14 cosine).
+
+    units: unit embeddings (Q14, [takes, H]) of two takes or more.  Of two takes it is the later one: neither is more
+    unlike than the other.
+    """
+    others = units.sum(axis=0) - units
+    # a sum of length 0 has no direction to differ from
+    lengths = np.maximum(1.0, np.sqrt((others**2).sum(axis=1)))
+    cosines_q14 = (units * others).sum(axis=1) / lengths
+    worst = 1 if len(units) == 2 else int(np.argmin(cosines_q14))
+    if cosines_q14[worst] < least_q14:
+        rest = "the other one" if len(units) == 2 else f"the other {len(units) - 1}"
+        raise TakeRejected(
+            f"take {worst + 1} is unlike {rest}",
+            "say the same word in each take; leave this one out or repeat it",
+        )
+
+
 def variance(frames: NDArray[np.int8]) -> int:
     """Return the variance of all features (int8 Q6, [T, bands]) of a take, in feature steps squared, rounded down.
 
