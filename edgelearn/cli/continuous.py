@@ -74,8 +74,8 @@ def evaluate_incremental(args: argparse.Namespace, clips: list[ClipInfo]) -> int
 
     rehearsal_bytes = parse_size(args.rehearsal)
     course = plan_course(clips, args.seed)
-    # the paper's experiment has one pair of thresholds
-    config = LearnerConfig(seed=args.seed, theta_q8=256)
+    # the paper's experiment has one pair of thresholds; hundreds of steps a word take smaller ones than a lesson
+    config = LearnerConfig(seed=args.seed, rate_q16=4, theta_q8=256)
     protocol = Incremental(clips, course, rehearsal_bytes, config, args.seed)
     delta, dense, joint = _models(args, clips, course)
     together = protocol.joint(joint)

@@ -1,9 +1,9 @@
 """Gradient steps on the prototypes of the taught words, the output layer of the network, from embeddings alone.
 
 The mean of its takes says where a word lies, not what tells it from the others. A sweep is one step of gradient descent
-on the cross-entropy of softmax(16 cos) over exemplars and every prototype of the base classes, weighted by class; the
-rows of base classes are not moved. No weight of the network changes, so that exemplars are embedded once for all sweeps
-of a lesson.
+on the cross-entropy of softmax(16 cos) over exemplars and every prototype of the base classes, each with its weight; a
+lesson leaves the rows of base classes where they are. No weight of the network changes, so that exemplars are embedded
+once for all sweeps of a lesson.
 """
 
 from __future__ import annotations
@@ -57,43 +57,45 @@ def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
 
 
 def count_sweep(
-    exemplars: int, base_rows: int, rows: int, added: int, moved: int, hidden: int, near_rows: int
+    exemplars: int, base_rows: int, rows: int, added: int, moved: int, hidden: int, compared: int
 ) -> Counts:
     """Count a sweep over so many exemplars and all base rows; `added`: gradients of rows added up, `moved`: rows.
 
     An utterance reads its unit embedding and the table of `rows` prototypes for as many cosines, each with a division
     and an exponential; what it adds to a row is read and written. A base row is made a unit vector first, a moved row
-    one again at last: three operations for each component. For its nearness a moved row is compared with `near_rows`
-    others. All products count as forward ones, and as dense ones too: no delta is skipped in them. The embedding of
-    exemplars is counted by the network.
+    one again at last: three operations for each component. For their nearness taught rows that moved are `compared`
+    with others so often. All products count as forward ones, and as dense ones too: no delta is skipped in them. The
+    embedding of exemplars is counted by the network.
     """
     utterances = exemplars + base_rows
-    products = (utterances * rows + added + moved * near_rows) * hidden
+    products = (utterances * rows + added + compared) * hidden
     return Counts(
         macs_forward=products,
         macs_dense_forward=products,
         macs_dense_training=products,
-        state_bytes=utterances * (rows + 2) * hidden + (8 * (added + moved) + moved * near_rows) * hidden,
+        state_bytes=utterances * (rows + 2) * hidden + (8 * (added + moved) + compared) * hidden,
         activations=utterances * rows,
-        elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved) + moved * near_rows,
+        elementwise_ops=2 * utterances * rows + 3 * hidden * (base_rows + moved) + compared,
     )
 
 
 def sweep(
-    classifier: Classifier, exemplars: Iterable[tuple[NDArray[np.int16], int]], weights_q15: Sequence[int],
+    classifier: Classifier, exemplars: Iterable[tuple[NDArray[np.int16], int, int]], base_weights_q15: Sequence[int],
     moved: Sequence[int], rate_q16: int, sums: NDArray[np.int32],
 ) -> Counts:  # fmt: skip
-    """Take one gradient step on the taught rows `moved` and return what it cost, without embedding the exemplars.
+    """Take one gradient step on the rows `moved` and return what it cost, without embedding the exemplars.
 
-    exemplars: unit embeddings (int16 Q14 [H]) and their rows; weights_q15: of an utterance, by its row, together at
-    most 1 over all exemplars and base rows; sums: int32 [taught rows in use, H], scratch.
+    exemplars: unit embeddings (int16 Q14 [H]), their rows and weights (Q15); base_weights_q15: of the base rows; all
+    weights together are at most 1.  sums: int32 [n, H], scratch for the last n rows in use, among them all that move.
     """
-    base = classifier.config.base_rows
+    base, first = classifier.config.base_rows, classifier.rows - len(sums)
     sums[:] = 0
     utterances = added = 0
-    for unit, row in chain(exemplars, ((classifier.unit_row(row), row) for row in range(base))):
-        added += classifier.add_row_gradient(unit, row, base, weights_q15[row], sums)
+    rows = ((classifier.unit_row(row), row, weight) for row, weight in enumerate(base_weights_q15))
+    for unit, row, weight in chain(exemplars, rows):
+        added += classifier.add_row_gradient(unit, row, first, weight, sums)
         utterances += 1
     for row in moved:
-        classifier.move_row(row, sums[row - base], rate_q16)
-    return count_sweep(utterances - base, base, classifier.rows, added, len(moved), sums.shape[1], base)
+        classifier.move_row(row, sums[row - first], rate_q16)
+    taught = sum(row >= base for row in moved)
+    return count_sweep(utterances - base, base, classifier.rows, added, len(moved), sums.shape[1], taught * base)

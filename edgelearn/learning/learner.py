@@ -284,12 +284,13 @@ class Learner:
         kept = Counter(record.row for record in records)
         taught = sum(record.row >= base for record in records)
         half = WEIGHT_ONE // 2
-        weights = [half // (len(records) - taught + base)] * base
-        weights += [half // max(1, taught)] * (classifier.rows - base)
+        of_base, of_taught = half // (len(records) - taught + base), half // max(1, taught)
         # a word whose takes gave way to others knows more in its mean than the memory does
         moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
         # a sum of its own: the counts of what is embedded meanwhile go to the report too
-        swept = sweep(classifier, self._all_units(units, report), weights, moved, rate_q16, self._row_sums())
+        heard = self._all_units(units, report)
+        weighted = ((unit, row, of_taught if row >= base else of_base) for unit, row in heard)
+        swept = sweep(classifier, weighted, [of_base] * base, moved, rate_q16, self._row_sums())
         report.counts += swept
 
     def _all_units(self, units: NDArray[np.int16], report: TeachReport) -> Iterator[tuple[NDArray[np.int16], int]]:

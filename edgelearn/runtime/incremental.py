@@ -2,7 +2,7 @@
 
 The experiment of Chen et al., AAAI 2024 (arXiv 2312.09391), on the device: each new word gets a row from all its
 training clips, then every clip is a gradient step of its own. Sweeps over the clips and over what a memory of so many
-bytes holds of the older words come last: gradient steps on the rows of all words that were added.
+bytes holds of the older words come last: gradient steps on the rows of all words.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
+    from edgelearn.learning.classifier import Classifier
     from edgelearn.runtime.model import Model
 
 BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
-SWEEPS, ROW_RATE_Q16 = 60, 19661
+SWEEPS, ROW_RATE_Q16 = 60, 39322
 """More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
 NO_FRAMES = 0  # bytes of utterances to run again
+
+Embeddings = NDArray[np.int16]
+"""Unit embeddings of utterances, Q14, [n, H]."""
+Exemplar = tuple[NDArray[np.int16], int, int]
+"""A unit embedding (Q14), its row, and how many utterances it stands for or its weight (Q15)."""
 
 
 def key_of(clip: ClipInfo) -> str:
@@ -105,8 +111,8 @@ class Incremental:
     def run(self, base: Model, learner: str) -> Iterator[dict[str, Any]]:
         """Learn the course on a model of its base words: yields the result of each step, the base's first.
 
-        learner: sparse_bptt, sweeps for gradient steps on rows only, or prototype for none.  Raises UsageError
-        for a model of other words.
+        learner: sparse_bptt, sweeps for gradient steps on rows only, or prototype for none (and no memory).  Raises
+        UsageError for a model of other words.
         """
         _check_words(base, self.course.base)
         device = self._device(base)
@@ -115,8 +121,10 @@ class Incremental:
         rows = {word: row for row, word in enumerate(base.labels)}
         tests = self._utterances(base, self._tests)
         speakers = [clip.speaker for clip in self._tests]
-        for word in self.course.base:
-            self._remember(device, memory, rows[word], self._utterances(base, self._train[word]), rng)
+        if learner != "prototype":
+            for word in self.course.base:
+                mine = self._hear(device, {word: self._utterances(base, self._train[word])}, TeachReport())[word]
+                memory.add(rows[word], rng.permutation(mine))
         for step, words in enumerate(self._so_far()):
             counts, swept, updates = Counts(), Counts(), 0
             if step:
@@ -148,41 +156,45 @@ class Incremental:
         learner: str, rng: np.random.Generator,
     ) -> tuple[Counts, Counts, int]:  # fmt: skip
         """Learn the words of a step and add their rows; returns what network and sweeps cost, and gradient steps."""
-        fresh: list[tuple[int, Frames]] = []
-        for word, utterances in takes.items():
-            rows[word] = device.classifier.add_row(_mean_unit(device, utterances))
-            fresh += [(rows[word], frames) for frames in utterances]
         report, swept, updates = TeachReport(), Counts(), 0
+        heard = self._hear(device, takes, report)
+        for word, units in heard.items():
+            rows[word] = device.classifier.add_row(units.sum(axis=0, dtype=np.int64))
         if learner == "sparse_bptt":
+            fresh = [(rows[word], frames) for word, utterances in takes.items() for frames in utterances]
             for n in rng.permutation(len(fresh)):
                 row, frames = fresh[n]
                 updates += self._step(device, frames, row, rng, report)
-            for word, utterances in takes.items():
-                device.classifier.set_row(rows[word], _mean_unit(device, utterances))
+            heard = self._hear(device, takes, report)
+            for word, units in heard.items():
+                device.classifier.set_row(rows[word], units.sum(axis=0, dtype=np.int64))
         if learner != "prototype":
-            swept = self._sweep(device, memory, fresh, report)
-        for word, utterances in takes.items():
-            self._remember(device, memory, rows[word], utterances, rng)
+            swept = self._sweep(device.classifier, memory, {rows[word]: units for word, units in heard.items()})
+            for word, units in heard.items():
+                swept += memory.add(rows[word], rng.permutation(units))
         return report.counts, swept, updates
 
-    def _sweep(
-        self, device: VoiceDevice, memory: EmbeddingMemory, fresh: list[tuple[int, Frames]], report: TeachReport
-    ) -> Counts:
-        """Move the rows of all words added so far, by the clips of a step and the memory; every row weighs the same.
+    def _hear(self, device: VoiceDevice, takes: dict[str, list[Frames]], report: TeachReport) -> dict[str, Embeddings]:
+        """Return the unit embeddings of utterances, by word; what that cost goes to the report."""
+        heard = {}
+        for word, utterances in takes.items():
+            units, counts = embed_all(device, utterances)
+            heard[word] = units.astype(np.int16)
+            report.counts += counts
+        return heard
 
-        fresh: the clips, with their rows.  Returns what it cost, but for the network, whose counts go to the report.
+    def _sweep(self, classifier: Classifier, memory: EmbeddingMemory, fresh: dict[int, Embeddings]) -> Counts:
+        """Move all rows, by the clips of a step and the memory; every row weighs the same.
+
+        fresh: the clips' unit embeddings, by row.  Returns what it cost.
         """
-        classifier, base = device.classifier, device.classifier.config.base_rows
-        heard = [(device.learner.embed(frames), row) for row, frames in fresh]
-        report.counts += sum((counts for (_, counts), _ in heard), Counts())
-        exemplars = [*((unit, row) for (unit, _), row in heard), *memory.units()]
-        count = Counter([*(row for _, row in exemplars), *range(base)])
-        weights = [WEIGHT_ONE // classifier.rows // max(1, count[row]) for row in range(classifier.rows)]
-        moved = range(base, classifier.rows)
+        exemplars = [(unit, row, 1) for row, units in fresh.items() for unit in units]
+        weighted, base_weights = weights_of([*exemplars, *memory.units()], classifier)
+        moved = range(classifier.rows)
         sums = np.empty((len(moved), classifier.config.hidden), np.int32)
         swept = Counts()
         for _ in range(SWEEPS):
-            swept += sweep(classifier, exemplars, weights, moved, ROW_RATE_Q16, sums)
+            swept += sweep(classifier, weighted, base_weights, moved, ROW_RATE_Q16, sums)
         return swept
 
     def _step(
@@ -192,12 +204,6 @@ class Incremental:
         before = report.counts.weight_bytes_written
         device.learner.step(frames, row, int(rng.integers(2**32)), self._config, report)
         return int(report.counts.weight_bytes_written > before)
-
-    def _remember(
-        self, device: VoiceDevice, memory: EmbeddingMemory, row: int, utterances: list[Frames], rng: np.random.Generator
-    ) -> None:
-        """Offer a word's utterances to the memory in random order; it keeps as many as of other words."""
-        memory.add(row, [device.learner.embed(utterances[n])[0] for n in rng.permutation(len(utterances))])
 
     def _device(self, model: Model) -> VoiceDevice:
         """Return a device with room for the longest tape; exemplars are kept beside it, see `EmbeddingMemory`."""
@@ -227,10 +233,24 @@ def _check_words(model: Model, wanted: Sequence[str]) -> None:
         raise UsageError(f"the model was not trained on the words of this course: {missing!r}", "see --models")
 
 
-def _mean_unit(device: VoiceDevice, utterances: Sequence[Frames]) -> NDArray[np.int64]:
-    units, _ = embed_all(device, utterances)
-    total: NDArray[np.int64] = units.sum(axis=0)
-    return total
+def weights_of(exemplars: Sequence[Exemplar], classifier: Classifier) -> tuple[list[Exemplar], list[int]]:
+    """Return exemplars with their weights (Q15) instead of how many utterances each stands for, and the base rows'.
+
+    A base row counts as one utterance of its word.  The weights of a row's utterances are steps of a sum that is
+    rounded, so that they add up to the row's share.
+    """
+    base = classifier.config.base_rows
+    total = Counter(range(base))
+    for _, row, number in exemplars:
+        total[row] += number
+    share, passed = WEIGHT_ONE // classifier.rows, Counter[int]()
+
+    def weight(row: int, number: int) -> int:
+        before = share * passed[row] // total[row]
+        passed[row] += number
+        return share * passed[row] // total[row] - before
+
+    return [(unit, row, weight(row, number)) for unit, row, number in exemplars], [weight(k, 1) for k in range(base)]
 
 
 def _interval(right: NDArray[np.bool_], speakers: Sequence[str], seed: int) -> tuple[float, float]:

@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
+from edgelearn.learning import adaptation
 from edgelearn.learning.adaptation import SUM_BITS, WEIGHT_ONE, add_row_gradient, count_sweep, descend
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from tests.learning.toy import Toy, frames_in_all_voices, make_toy, takes_of
+from tests.learning.toy import HIDDEN, Toy, frames_in_all_voices, make_toy, takes_of
 
 GOLDEN_CRC = 2412248230
 """Of the prototypes of two words that sound alike, after twenty sweeps."""
@@ -88,6 +89,35 @@ def test_sweeps_move_taught_words_apart_and_leave_base_words_and_weights() -> No
     assert report.counts.frames == sum(frames_in_all_voices(record.frames) for record in toy.memory.exemplars())
 
 
+def test_base_rows_move_where_they_are_to_as_far_as_in_float() -> None:
+    toy = two_alike()
+    classifier, base = toy.classifier, toy.classifier.config.base_rows
+    heard = [(r.row, toy.memory.decode(r, np.zeros((40, 12), np.int8)).copy()) for r in toy.memory.exemplars()]
+    weights = np.random.default_rng(5).integers(100, 1000, len(heard) + base).tolist()
+    exemplars = [(toy.learner.embed(mine)[0], row, weight) for (row, mine), weight in zip(heard, weights, strict=False)]
+    before = classifier.prototypes().astype(float)
+    before /= np.linalg.norm(before, axis=1, keepdims=True)
+    sums = np.zeros((classifier.rows - 1, HIDDEN), np.int32)
+    counts = adaptation.sweep(classifier, exemplars, weights[-base:], [1, 3, 4], 39322, sums)
+
+    units = np.array([unit / 2**14 for unit, _, _ in exemplars] + list(before[:base]))
+    rows = np.array([row for row, _ in heard] + list(range(base)))
+    shares = np.exp(16 * units @ before.T)
+    shares /= shares.sum(axis=1, keepdims=True)
+    shares[np.arange(len(rows)), rows] -= 1
+    gradient = 16 * (shares * np.array(weights)[:, None] / WEIGHT_ONE).T @ units
+    after = classifier.prototypes().astype(float)
+    after /= np.linalg.norm(after, axis=1, keepdims=True)
+    for row in range(classifier.rows):
+        wanted = before[row] - (0.6 * gradient[row] if row in (1, 3, 4) else 0)
+        np.testing.assert_allclose(after[row], wanted / np.linalg.norm(wanted), atol=6e-3)
+    assert np.abs(after[1] - before[1]).max() > 0.02
+    utterances = len(exemplars) + base
+    assert counts.activations == utterances * classifier.rows
+    # only taught rows have a nearness, to each of the base rows
+    assert counts.elementwise_ops == 2 * utterances * classifier.rows + 3 * HIDDEN * (base + 3) + 2 * base
+
+
 def test_a_word_with_too_few_exemplars_stands_still() -> None:
     toy = two_alike()
     toy.learner.enrol(takes_of(np.random.default_rng(4), 2))
@@ -130,8 +160,8 @@ def test_with_checkpoints_the_dense_gradient_is_what_is_idle() -> None:
 
 
 def test_the_work_of_a_sweep_is_counted() -> None:
-    """Exhaustively: 8 utterances and 2 base rows against 5 rows of 16, 7 gradients added up, 2 rows moved beside 3."""
-    counts = count_sweep(8, 2, 5, 7, 2, 16, 3)
+    """8 utterances and 2 base rows against 5 rows of 16, 7 gradients added up, 2 rows moved, each beside 3."""
+    counts = count_sweep(8, 2, 5, 7, 2, 16, 6)
     products = 10 * 5 * 16 + 7 * 16 + 2 * 3 * 16
     assert counts.macs_forward == counts.macs_dense_forward == counts.macs_dense_training == products
     assert (counts.macs_backward, counts.macs_gradient, counts.frames) == (0, 0, 0)

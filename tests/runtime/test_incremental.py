@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgelearn.audio.datasets import ClipInfo, read_manifest
+from edgelearn.device.arena import Arena
 from edgelearn.errors import UsageError
+from edgelearn.learning.adaptation import WEIGHT_ONE
+from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.learner import LearnerConfig
-from edgelearn.runtime.incremental import SWEEPS, Course, Incremental, key_of, plan_course, without_thresholds
+from edgelearn.runtime.incremental import (
+    SWEEPS,
+    Course,
+    Incremental,
+    key_of,
+    plan_course,
+    weights_of,
+    without_thresholds,
+)
 from edgelearn.runtime.model import Model
 from tests.runtime.folders import TRAIN, course_data, trained
 
@@ -47,20 +60,41 @@ def test_learning_the_course(model: Model, clips: list[ClipInfo]) -> None:
     assert steps[-1]["accuracy"] > 0.4
     assert list(protocol.run(base, "sparse_bptt")) == steps
     frozen = list(protocol.run(base, "prototype"))
-    assert frozen[0] == steps[0]
-    assert {step["updates"] for step in frozen} == {0}
+    assert frozen[0] == steps[0] | {"rehearsal_used_bytes": 0}
+    assert {step["updates"] for step in frozen} == {step["rehearsal_used_bytes"] for step in frozen} == {0}
     rows_only = list(protocol.run(base, "sweeps"))
     assert rows_only[0] == steps[0]
     for step, frozen_step in zip(rows_only[1:], frozen[1:], strict=True):
-        assert (step["updates"], frozen_step["macs"]) == (0, 0)
-        # SWEEPS times as many products as there are utterances, rows and components, at least
-        kept = (16 * KIB // 129 // (step["classes"] - 3)) * (step["classes"] - 3)
-        assert step["macs"] > SWEEPS * (3 * TRAIN + min(kept, TRAIN * 20) + 20) * step["classes"] * 128
+        assert step["updates"] == 0
+        # new clips are heard for their rows; SWEEPS times as many products as utterances, rows and components, at least
+        assert 0 < frozen_step["macs"] < frozen_step["macs_dense"]
+        kept = (16 * KIB // 131 // (step["classes"] - 3)) * (step["classes"] - 3)
+        swept = SWEEPS * (3 * TRAIN + min(kept, TRAIN * 20) + 20) * step["classes"] * 128
+        assert step["macs"] > frozen_step["macs"] + swept
     assert [step["accuracy"] for step in rows_only[1:]] != [step["accuracy"] for step in frozen[1:]]
     together = protocol.joint(trained(model, clips, course.words))
     assert len(together) == 6
     assert together[0] == pytest.approx(frozen[0]["accuracy"])
     assert together[-1] == pytest.approx(frozen[-1]["accuracy"], abs=0.06)  # the same network, the same means
+
+
+def test_every_row_has_the_same_weight_whatever_its_utterances_stand_for() -> None:
+    classifier = Classifier(ClassifierConfig(16, 3, 4), Arena(1 << 14))
+    classifier.load(np.eye(3, 16, dtype=np.int8))
+    for k in (3, 4):
+        classifier.add_row(np.eye(1, 16, k)[0].astype(np.int64))
+    unit = np.zeros(16, np.int16)
+    exemplars = [(unit, 3, 1)] * 330 + [(unit, 0, 200), (unit, 0, 100), (unit, 4, 7), (unit, 0, 1), (unit, 4, 3)]
+    weighted, base = weights_of(exemplars, classifier)
+    assert [(row, mine is unit) for mine, row, _ in weighted] == [(row, True) for _, row, _ in exemplars]
+    total = Counter(dict(enumerate(base)))
+    for _, row, weight in weighted:
+        total[row] += weight
+    assert total == dict.fromkeys(range(5), WEIGHT_ONE // 5)
+    share = WEIGHT_ONE // 5
+    for (_, row, number), (_, _, weight) in zip(exemplars, weighted, strict=True):
+        assert abs(weight - share * number / {0: 302, 3: 330, 4: 10}[row]) < 1
+    assert base[1:] == [WEIGHT_ONE // 5] * 2
 
 
 def test_without_thresholds_all_work_is_done(model: Model, clips: list[ClipInfo]) -> None:
