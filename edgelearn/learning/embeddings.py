@@ -44,7 +44,7 @@ class EmbeddingMemory:
         share = self._most // (len(self._rows) + 1)
         compared = sum(records.shrink(share) for records in self._rows.values())
         self._rows[row] = records = _Records(share, self._hidden)
-        compared += sum(records.put(unit) for unit in units_q14)
+        compared += sum(records.put(unit) + records.shrink(share) for unit in units_q14)
         products = compared * self._hidden
         return Counts(
             macs_forward=products, macs_dense_forward=products, macs_dense_training=products, state_bytes=2 * products
@@ -58,22 +58,24 @@ class EmbeddingMemory:
 
 
 class _Records:
-    """Those of one row: int8 directions, of which the unit vectors (Q14) and their products (Q28) are kept at hand."""
+    """Those of one row: int8 directions, of which the unit vectors (Q14) and their products (Q28) are kept at hand.
+
+    most: how many it holds, and one more on its way into another.
+    """
 
     def __init__(self, most: int, hidden: int) -> None:
-        self._most = most
         self.units = np.zeros((most + 1, hidden), np.int64)
         self.numbers: list[int] = []
-        self._products = np.full((most + 1, most + 1), NOTHING, np.int64)
+        self._products = np.zeros((most + 1, most + 1), np.int64)
 
     def put(self, unit_q14: NDArray[np.int16]) -> int:
         """Take in an embedding; returns how often two were compared."""
         self.numbers.append(1)
-        return self._write(len(self.numbers) - 1, unit_q14.astype(np.int64)) + self.shrink(self._most)
+        return self._write(len(self.numbers) - 1, unit_q14.astype(np.int64))
 
     def shrink(self, most: int) -> int:
         """Let the nearest two become one until there are no more than `most`; returns how often two were compared."""
-        self._most, compared = most, 0
+        compared = 0
         while len(self.numbers) > most:
             if most:
                 compared += self._merge()
@@ -97,7 +99,6 @@ class _Records:
         self._products[place, :] = self._products[last, :]
         self._products[:, place] = self._products[:, last]
         self._products[place, place] = NOTHING
-        self._products[last, :] = self._products[:, last] = NOTHING
         self.numbers.pop()
 
     def _write(self, place: int, vector: NDArray[np.int64]) -> int:

@@ -122,13 +122,12 @@ class Incremental:
         tests = self._utterances(base, self._tests)
         speakers = [clip.speaker for clip in self._tests]
         if learner != "prototype":
-            for word in self.course.base:
-                mine = self._hear(device, {word: self._utterances(base, self._train[word])}, TeachReport())[word]
-                memory.add(rows[word], rng.permutation(mine))
+            takes = self._takes(base, self.course.base)
+            self._remember(memory, rows, self._hear(device, takes, TeachReport()), rng)
         for step, words in enumerate(self._so_far()):
             counts, swept, updates = Counts(), Counts(), 0
             if step:
-                takes = {word: self._utterances(base, self._train[word]) for word in self.course.steps[step - 1]}
+                takes = self._takes(base, self.course.steps[step - 1])
                 counts, swept, updates = self._learn(device, memory, takes, rows, learner, rng)
             units, heard = embed_all(device, tests)
             right = self._right(device, units, rows, words)
@@ -170,8 +169,7 @@ class Incremental:
                 device.classifier.set_row(rows[word], units.sum(axis=0, dtype=np.int64))
         if learner != "prototype":
             swept = self._sweep(device.classifier, memory, {rows[word]: units for word, units in heard.items()})
-            for word, units in heard.items():
-                swept += memory.add(rows[word], rng.permutation(units))
+            swept += self._remember(memory, rows, heard, rng)
         return report.counts, swept, updates
 
     def _hear(self, device: VoiceDevice, takes: dict[str, list[Frames]], report: TeachReport) -> dict[str, Embeddings]:
@@ -197,6 +195,12 @@ class Incremental:
             swept += sweep(classifier, weighted, base_weights, moved, ROW_RATE_Q16, sums)
         return swept
 
+    def _remember(
+        self, memory: EmbeddingMemory, rows: dict[str, int], heard: dict[str, Embeddings], rng: np.random.Generator
+    ) -> Counts:
+        """Let the memory have the embeddings of words, in random order; returns what it cost."""
+        return sum((memory.add(rows[word], rng.permutation(units)) for word, units in heard.items()), Counts())
+
     def _step(
         self, device: VoiceDevice, frames: Frames, row: int, rng: np.random.Generator, report: TeachReport
     ) -> int:
@@ -208,6 +212,10 @@ class Incremental:
     def _device(self, model: Model) -> VoiceDevice:
         """Return a device with room for the longest tape; exemplars are kept beside it, see `EmbeddingMemory`."""
         return VoiceDevice(model, device_bytes(model, MOST_TAPE_FRAMES, NO_FRAMES), NO_FRAMES)
+
+    def _takes(self, model: Model, words: Sequence[str]) -> dict[str, list[Frames]]:
+        """Return the training clips of words."""
+        return {word: self._utterances(model, self._train[word]) for word in words}
 
     def _utterances(self, model: Model, clips: Sequence[ClipInfo]) -> list[Frames]:
         read = ClipReader(model)
