@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+LOOK_S = 0.1
+"""How often who waits for an action looks up: a Ctrl-C just before a wait without end would be noticed at its end."""
+
 
 class ActionFailed(EdgelearnError):
     """What an action was to do did not happen; the next word may fare better."""
@@ -68,7 +71,8 @@ class Worker:
     def wait(self) -> None:
         """Wait until the action is done with its word."""
         with self._turn:
-            self._turn.wait_for(lambda: self._word is None)
+            while not self._turn.wait_for(lambda: self._word is None, LOOK_S):
+                pass
 
     def close(self) -> None:
         """Close the action, in the middle of a word if it must be: `wait` first for the end of it."""
