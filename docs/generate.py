@@ -361,7 +361,9 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         ),
         "shipped_words_per_hour": "stream: shipped words heard there; running speech does hold some of them",
         "latency_ms_median": "stream: from the end of the word to the decision, in sound",
-        "hours, hours_of_sound": "stream: sound without the words, over all speakers, and how much of it is different",
+        "hours, hours_of_sound": (
+            "stream: sound without the words, over all speakers and draws, and how much of it is different"
+        ),
         "miss_rate_at_1_fa_per_hour, margin_at_1_fa_per_hour": (
             "stream: misses with all thresholds moved so that at most one false accept an hour is left, and by how much"
         ),

@@ -27,7 +27,7 @@ def evaluate_stream(args: argparse.Namespace, appliance: Appliance, clips: list[
     if unknown := sorted(set(args.dataset or ()) - set(datasets)):
         raise UsageError(f"no novel words of {unknown[0]!r}", f"there are: {', '.join(datasets) or 'none'}")
     say("finding the utterances in the speech and the noise that hold none of the words")
-    protocol = StreamProtocol(appliance.device, model, clips, args.seed, appliance.learner_config)
+    protocol = StreamProtocol(appliance.device, model, clips, args.draws, args.seed, appliance.learner_config)
     rows = []
     for dataset in args.dataset or datasets:
         for fields in protocol.measure(dataset, novel):

@@ -1,9 +1,9 @@
 """`evaluate stream`: what a device misses, and what sets it off, in continuous sound.
 
-A speaker that the base model does not know teaches all novel words with five takes; their other takes are then heard
-in a stream, and hours of speech and noise without these words after them.  The device decides exactly as it does when
-it listens.  What an utterance scores does not depend on when it is heard, so the other sound goes through front end
-and end pointer once, and its utterances are judged by every device.
+A speaker that the base model does not know teaches all novel words with five takes, others in every draw; what is left
+of their takes is then heard in a stream, and hours of speech and noise without these words after it.  The device
+decides exactly as it does when it listens.  What an utterance scores does not depend on when it is heard, so the other
+sound goes through front end and end pointer once, and its utterances are judged by every device.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ CONDITIONS = (Condition(None, QUIET), Condition(20, BACKGROUND), Condition(10, B
 class Tally:
     """One condition over all speakers.  A margin is what a score is above its word's threshold, cosine units.
 
-    speakers: a margin for each word that each speaker said, -inf where the right word was not the best; false_margins:
-    of taught words that nobody said; wrong: words for which another one was heard; shipped_words: words of the shipped
-    vocabulary in the other sound, which may well have been said; hours: listened to, over all speakers; hours_of_sound:
-    of different sound.
+    speakers: a margin for each word that each speaker said, in all draws, -inf where the right word was not the best;
+    false_margins: of taught words that nobody said; wrong: words for which another one was heard; shipped_words: words
+    of the shipped vocabulary in the other sound, which may well have been said; hours: listened to, over all speakers
+    and draws; hours_of_sound: of different sound.
     """
 
     speakers: list[list[float]] = field(default_factory=list)
@@ -98,12 +98,13 @@ class StreamProtocol:
     """The protocol on one device; running speech is what nothing was trained on, noise is all that the data has."""
 
     def __init__(
-        self, device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], seed: int, config: LearnerConfig = MEASURING
-    ) -> None:
+        self, device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], draws: int, seed: int,
+        config: LearnerConfig = MEASURING,
+    ) -> None:  # fmt: skip
         self._device = device
         self._model = model
         self._clips = clips
-        self._seed = seed
+        self._seeds = range(seed, seed + draws)
         self._config = replace(config, max_old_loss=MEASURING.max_old_loss)
         speech = [read_clip(clip.path) for clip in clips if not clip.word and clip.split != "train"]
         if not speech:
@@ -142,16 +143,32 @@ class StreamProtocol:
         return [self._result(c, tally, everywhere) for c, tally in tallies.items() if tally.speakers]
 
     def _one_speaker(self, subject: SpeakerClips, tallies: dict[Condition, Tally]) -> None:
-        """Teach a speaker's words and add what became of the rest to the tallies."""
-        device = self._device
-        rng = np.random.default_rng(self._seed)
+        """Teach a speaker's words in every draw and add what became of the rest to the tallies."""
+        recordings = [
+            [self._recording(number, read_clip(path)) for path in paths]
+            for number, paths in enumerate(subject.novel.values())
+        ]
+        margins: dict[Condition, list[float]] = {condition: [] for condition in tallies}
+        for seed in self._seeds:
+            tests, rows = self._teach(subject, recordings, seed)
+            for condition, tally in tallies.items():
+                noises = self._noises[condition.noise]
+                margins[condition] += self._hear(scene_of_words(tests, noises, condition.snr_db, seed), rows, tally)
+                self._hear_others(condition, rows, tally)
+        for condition, tally in tallies.items():
+            tally.speakers.append(margins[condition])
+
+    def _teach(
+        self, subject: SpeakerClips, recordings: list[list[tuple[Frames, Spoken]]], seed: int
+    ) -> tuple[list[Spoken], list[int]]:
+        """Let the device learn a draw of takes of each word; return the other recordings and the words' rows."""
+        device, rng = self._device, np.random.default_rng(seed)
         takes: list[list[Frames]] = []
         tests: list[Spoken] = []
-        for number, paths in enumerate(subject.novel.values()):
-            order = rng.permutation(len(paths))
-            recordings = [self._recording(number, read_clip(paths[n])) for n in order]
-            takes.append([frames for frames, _ in recordings[:SHOTS]])
-            tests += [spoken for _, spoken in recordings[SHOTS:]]
+        for of_word in recordings:
+            drawn = [of_word[n] for n in rng.permutation(len(of_word))]
+            takes.append([frames for frames, _ in drawn[:SHOTS]])
+            tests += [spoken for _, spoken in drawn[SHOTS:]]
         tests = [tests[n] for n in rng.permutation(len(tests))]
         device.restore(self._model)
         rows, _, _ = enrol_all(device, takes, "sparse_bptt", self._config)
@@ -161,21 +178,22 @@ class StreamProtocol:
             for word, row, threshold in zip(subject.novel, rows, thresholds, strict=True)
         ]
         device.recognizer.words = (*self._model.words, *taught)
-        for condition, tally in tallies.items():
-            noises = self._noises[condition.noise]
-            self._hear(scene_of_words(tests, noises, condition.snr_db, self._seed), rows, tally)
-            others, hours = self._others[condition]
-            for utterance in others:
-                row, margin = self._judge(utterance)
-                if row in rows:
-                    tally.false_margins.append(margin)
-                else:
-                    tally.shipped_words += margin >= 0
-            tally.hours += hours
-            tally.hours_of_sound = hours
+        return tests, rows
 
-    def _hear(self, scene: Scene, rows: list[int], tally: Tally) -> None:
-        """Play the words of a speaker and add a margin for each: that of the right word where it was the best."""
+    def _hear_others(self, condition: Condition, rows: list[int], tally: Tally) -> None:
+        """Judge the sound that holds none of the taught words."""
+        others, hours = self._others[condition]
+        for utterance in others:
+            row, margin = self._judge(utterance)
+            if row in rows:
+                tally.false_margins.append(margin)
+            else:
+                tally.shipped_words += margin >= 0
+        tally.hours += hours
+        tally.hours_of_sound = hours
+
+    def _hear(self, scene: Scene, rows: list[int], tally: Tally) -> list[float]:
+        """Play the words of a speaker and return a margin for each: that of the right word where it was the best."""
         config, hop = self._device.endpoint, self._device.frontend.config.hop
         utterances = self._utterances(scene)
         judged = [self._judge(utterance) for utterance in utterances]
@@ -196,7 +214,7 @@ class StreamProtocol:
             tally.wrong += wrong
             if margin >= 0:
                 tally.latencies_ms.append(latency_ms)
-        tally.speakers.append(margins)
+        return margins
 
     def _judge(self, utterance: Utterance) -> tuple[int, float]:
         """Return the row of the best word, and its score less what it needs on this device."""
@@ -243,7 +261,7 @@ class StreamProtocol:
             "snr_db": condition.snr_db,
             "noise": condition.noise,
             "miss_rate": float(np.mean(np.array(tally.margins) < 0)),
-            "miss_rate_ci95": bootstrap_interval(by_speaker, self._seed, counts),
+            "miss_rate_ci95": bootstrap_interval(by_speaker, self._seeds[0], counts),
             "wrong_word_rate": tally.wrong / words,
             "not_found_rate": float(np.mean(np.isinf(tally.margins))),
             "false_accepts_per_hour": accepted / tally.hours,

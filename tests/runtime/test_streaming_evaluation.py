@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def clips(data: Path) -> list[ClipInfo]:
 
 def test_every_condition_is_measured(model: Model, clips: list[ClipInfo]) -> None:
     device = VoiceDevice(model)
-    protocol = StreamProtocol(device, model, clips, 0, LearnerConfig(steps=4))
+    protocol = StreamProtocol(device, model, clips, 1, 0, LearnerConfig(steps=4))
     results = protocol.measure("mine", {"mine:computer"})
     assert [(r["snr_db"], r["noise"]) for r in results] == [
         (None, QUIET), (20, BACKGROUND), (10, BACKGROUND), (10, EVENTS),
@@ -57,6 +58,24 @@ def test_every_condition_is_measured(model: Model, clips: list[ClipInfo]) -> Non
     assert protocol.measure("mine", {"mine:computer"}) == results
 
 
+def test_draws_are_pooled(model: Model, clips: list[ClipInfo]) -> None:
+    """Each draws its own takes, from the first seed on, and hears the same other sound."""
+    device = VoiceDevice(model)
+
+    def measure(draws: int, seed: int) -> list[dict[str, Any]]:
+        return StreamProtocol(device, model, clips, draws, seed, LearnerConfig(steps=4)).measure(
+            "mine", {"mine:computer"}
+        )
+
+    for both, first, second in zip(measure(2, 3), measure(1, 3), measure(1, 4), strict=True):
+        assert both["n"] == first["n"] + second["n"]
+        assert both["speakers"] == 1
+        assert both["hours"] == 2 * both["hours_of_sound"] == 2 * first["hours"]
+        for share in ("miss_rate", "not_found_rate", "wrong_word_rate"):
+            assert both[share] == pytest.approx((first[share] + second[share]) / 2)
+    assert measure(1, 3) != measure(1, 4)
+
+
 def test_judging_an_utterance_is_what_a_stream_does(model: Model, data: Path) -> None:
     device = VoiceDevice(model)
     seen: list[Utterance] = []
@@ -71,7 +90,7 @@ def test_judging_an_utterance_is_what_a_stream_does(model: Model, data: Path) ->
 
 def test_data_without_running_speech_is_refused(model: Model, device: VoiceDevice, clips: list[ClipInfo]) -> None:
     with pytest.raises(UsageError, match="no running speech"):
-        StreamProtocol(device, model, [clip for clip in clips if clip.word], 0)
+        StreamProtocol(device, model, [clip for clip in clips if clip.word], 1, 0)
 
 
 def test_a_tally_allows_just_so_many_false_accepts() -> None:
