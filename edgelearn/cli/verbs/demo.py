@@ -56,8 +56,10 @@ def _tell(line: Line, happening: Happening | None, as_json: bool) -> None:
             flush=True,
         )
     elif isinstance(happening, Taught) and not as_json:
+        report = happening.report
+        back = "" if report.gained else ", put back: they gained nothing over the mean of its takes"
         print(
-            f"           learned {happening.word!r} while listening: {happening.report.updates} updates of the weights",
+            f"           learned {happening.word!r} while listening: {report.updates} updates of the weights{back}",
             flush=True,
         )
     elif happening is None and line.role == "other" and not as_json:
