@@ -119,7 +119,9 @@ def print_lesson(programs: dict[Core, Path], counter: Path, model: Model) -> Non
     for path in files:
         take = take_from_clip(read_clip(path), frontend, model.endpoint, path.name)
         work += command("t", len(take), data=take.tobytes())
-    work += command("e") + command("L", config.steps, config.sweeps, round(65536 * config.max_old_loss))
+    work += command("e") + command(
+        "L", config.steps, config.sweeps, config.many_takes, round(65536 * config.max_old_loss)
+    )
     rows = []
     for core, program in programs.items():
         said, marks = run_core(program, core, work, counter)

@@ -202,7 +202,7 @@ class FloatLearner:
         owners = np.array([owner for owner, _ in exemplars] + list(range(base)))
         taught = int((owners >= base).sum())
         weights = np.where(owners < base, 0.5 / (len(owners) - taught), 0.5 / max(1, taught))
-        moved = [row for row in range(base, len(self.rows)) if counts[row] >= self._config.least_takes]
+        moved = [row for row in range(base, len(self.rows)) if self._is_moved(row, counts[row])]
         for _ in range(self._config.sweeps):
             logits = LOGIT_SCALE * self.cosines(units)
             errors = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -210,6 +210,15 @@ class FloatLearner:
             errors[np.arange(len(owners)), owners] -= 1.0
             gradient = LOGIT_SCALE * (errors * weights[:, None]).T @ units
             self.rows[moved] = unit(self.rows[moved] - self._config.row_rate_q16 / Q16 * gradient[moved])
+
+    def _is_moved(self, row: int, kept: int) -> bool:
+        """Return whether sweeps are for a word with so many exemplars; see `rows_to_move`."""
+        cosines = self.rows @ self.rows[row]
+        cosines[row] = -1.0
+        cosines[: self._base][self._share < 1] = -1.0
+        config = self._config
+        some, many = kept >= config.least_takes, kept >= config.many_takes
+        return bool(many or (some and cosines.max() >= config.alike_q14 / Q14))
 
     def separation(self, row: int, exemplars: Sequence[tuple[int, Frames]]) -> float:
         """Return how far a word's takes, each also altered, score above the best of all other exemplars, on average."""

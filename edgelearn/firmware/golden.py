@@ -54,7 +54,9 @@ def make_golden(device: VoiceDevice, recordings: list[NDArray[np.int16]]) -> Gol
     records = device.memory.exemplars()
     if records and device.classifier.rows < device.classifier.config.rows:
         row = device.learner.enrol([device.memory.decode(records[0], frames_of)])
-        config = LearnerConfig(steps=STEPS, least_takes=1, least_spread=0, sweeps=SWEEPS, max_old_loss=1.0)
+        config = LearnerConfig(
+            steps=STEPS, least_takes=1, least_spread=0, sweeps=SWEEPS, many_takes=1, max_old_loss=1.0
+        )
         (taught,) = deque(device.learner.teach(row, config), maxlen=1)
         lesson = taught.gained, device.learner.threshold_q14(row, device.model().open_set_q14)
         records = device.memory.exemplars()

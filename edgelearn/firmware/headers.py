@@ -96,6 +96,8 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_LEAST_TAKES": learner.least_takes,
         "EL_LEAST_SPREAD": learner.least_spread,
         "EL_SWEEPS": learner.sweeps,
+        "EL_MANY_TAKES": learner.many_takes,
+        "EL_ALIKE_Q14": learner.alike_q14,
         "EL_ROW_RATE_Q16": learner.row_rate_q16,
         "EL_MOST_OLD_LOSS_Q16": round(learner.max_old_loss * 65536),
         "EL_LEAST_GAIN_Q14": LEAST_GAIN_Q14,

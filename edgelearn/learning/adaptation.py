@@ -8,7 +8,7 @@ once for all sweeps of a lesson.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHT_ONE = 1 << 15
 SUM_BITS = 29  # of `add_row_gradient`
+MOVED_BITS = 27  # of `descend`: a component is at most 1 + 16 rate, which these keep in 32 bits up to a rate of 15/16
 
 
 @kernel
@@ -51,9 +52,26 @@ def add_row_gradient(
 
 @kernel
 def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
-    """Write the unit vector of row (int8 [H], norm in Q8) less rate x 16 x sums (int32 [H], Q29) to out (int64 [H])."""
+    """Write a row (int8 [H], norm Q8) as a unit vector less rate x 16 x sums (int32 [H], Q29) to out (int64, Q27)."""
     for j in range(row.shape[0]):
-        out[j] = (np.int64(row[j]) << (SUM_BITS + 8)) // norm_q8 - ((np.int64(sums[j]) * LOGIT_SCALE * rate_q16) >> 16)
+        gradient = np.int64(sums[j]) * LOGIT_SCALE * rate_q16
+        out[j] = (np.int64(row[j]) << (MOVED_BITS + 8)) // norm_q8 - (gradient >> (16 + SUM_BITS - MOVED_BITS))
+
+
+def rows_to_move(
+    classifier: Classifier, kept: Mapping[int, int], least_takes: int, many_takes: int, alike_q14: int
+) -> list[int]:
+    """Return the rows of the taught words that a lesson's sweeps move; kept: exemplars of each row.
+
+    Those of `many_takes`; from `least_takes` on, those with a cosine of `alike_q14` or more to another class. Fewer
+    takes say less than their mean of a word that is like nothing else, or of one whose other takes gave way.
+    """
+
+    def wanted(row: int) -> bool:
+        takes = kept.get(row, 0)
+        return takes >= many_takes or (takes >= least_takes and classifier.closest_class(row) >= alike_q14)
+
+    return [row for row in range(classifier.config.base_rows, classifier.rows) if wanted(row)]
 
 
 def count_sweep(

@@ -166,6 +166,14 @@ class Classifier:
         result: NDArray[np.int32] = self._cos_q14[: self.rows].copy()
         return result
 
+    def closest_class(self, row: int) -> int:
+        """Return the best cosine (Q14) of a row to another class: background rows are none."""
+        cosines = self.cosines(self.unit_row(row))
+        cosines[row] = -1 << 14
+        base = self.config.base_rows
+        cosines[base - self.config.background_rows : base] = -1 << 14
+        return int(cosines.max())
+
     def against(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what the base rows take off the scores (Q14) of the taught words at `rows`."""
         best = self.cosines(unit)[: self.config.base_rows].max()

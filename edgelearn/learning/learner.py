@@ -1,8 +1,8 @@
 """Learning words on the device: sparse BPTT on takes and rehearsal, one utterance at a time, weights changed in place.
 
-The steps of BPTT are followed by sweeps, gradient steps on the prototypes of all taught words. The result is kept if
-it separates the new word better from everything else than the plain prototype did. `Learner.teach` is a generator that
-yields after every step, so that its caller can go on listening between two steps.
+The steps of BPTT are followed by sweeps, gradient steps on the prototypes of words that have many takes or are alike.
+The result is kept if it separates the new word better from everything else than the plain prototype did.
+`Learner.teach` is a generator that yields after every step, so that its caller can go on listening between two steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import LearningRejected, UsageError
-from edgelearn.learning.adaptation import WEIGHT_ONE, count_sweep, sweep
+from edgelearn.learning.adaptation import WEIGHT_ONE, rows_to_move, sweep
 from edgelearn.learning.takes import check_likeness, variance
 from edgelearn.learning.thresholds import SCORE_FLOOR_Q14, thresholds_q14
 from edgelearn.learning.variants import ALTERED, altered, hear_in_other_voices
@@ -42,9 +42,10 @@ class LearnerConfig:
     of steps and checks, as a multiple (Q8) of those words are heard at; least_takes: of a word, below which there are
     no steps: one or two takes say nothing of what varies; least_spread: standard deviation of the takes' features
     (steps of 0.27 dB), below which there are none either: noisy takes teach the network noise; sweeps: gradient steps
-    on the prototypes of all taught words after that; row_rate_q16: their learning rate, Q16; max_old_loss: share of the
-    old words' exemplars that may be lost before the update is undone; agreement_q14: least cosine of a take to the mean
-    of the others; seed: of the order of examples and of the rounding.
+    on prototypes after that; many_takes, alike_q14: of the words that they move, see `rows_to_move`; row_rate_q16:
+    their learning rate, Q16; max_old_loss: share of the old words' exemplars that may be lost before the update is
+    undone; agreement_q14: least cosine of a take to the mean of the others; seed: of the order of examples and of the
+    rounding.
     """
 
     steps: int = 40
@@ -53,7 +54,9 @@ class LearnerConfig:
     least_takes: int = 3
     least_spread: int = 48
     sweeps: int = 20
-    row_rate_q16: int = 9830  # 0.15
+    many_takes: int = 16
+    alike_q14: int = 8192  # 0.5
+    row_rate_q16: int = 19661  # 0.3
     max_old_loss: float = 0.1
     agreement_q14: int = 6554
     seed: int = 0
@@ -207,7 +210,7 @@ class Learner:
         """Learn the word at `row`, the last one with takes: yields the running report after every step.
 
         Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words
-        stand still, and their exemplars are what holds the weights to them, until the sweeps move all taught words.
+        stand still, and their exemplars are what holds the weights to them, until sweeps move some (`rows_to_move`).
         Weights and prototypes are put back unless the new word is LEAST_GAIN_Q14 further from everything else than
         before.  Raises LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever
         keeps the model undoes the update then.
@@ -235,10 +238,13 @@ class Learner:
             self.step(self._memory.decode(record, self._frames), record.row, int(rng.integers(2**32)), config, report)
             yield report
         self._follow(row, report)
-        units = self.embed_exemplars(report)
-        for _ in range(config.sweeps):
-            self.adapt_rows(units, config.row_rate_q16, config.least_takes, report)
-            yield report
+        kept = Counter(record.row for record in records)
+        moved = rows_to_move(self._classifier, kept, config.least_takes, config.many_takes, config.alike_q14)
+        if moved:
+            units = self.embed_exemplars(report)
+            for _ in range(config.sweeps):
+                self.adapt_rows(units, config.row_rate_q16, moved, report)
+                yield report
         after = self.check(row, report)
         lost = before.right - after.right
         report.old_after = after.right / total if total else 1.0
@@ -274,19 +280,16 @@ class Learner:
             report.counts += counts
         return units
 
-    def adapt_rows(self, units: NDArray[np.int16], rate_q16: int, least_takes: int, report: TeachReport) -> None:
-        """Take one gradient step on the prototypes of all taught words with so many exemplars, see `adaptation`.
+    def adapt_rows(self, units: NDArray[np.int16], rate_q16: int, moved: Sequence[int], report: TeachReport) -> None:
+        """Take one gradient step on the prototypes of the taught words at the rows `moved`, see `adaptation`.
 
         units: of `embed_exemplars`; the exemplars after these are embedded here.
         """
         classifier, records = self._classifier, self._memory.exemplars()
         base = classifier.config.base_rows
-        kept = Counter(record.row for record in records)
         taught = sum(record.row >= base for record in records)
         half = WEIGHT_ONE // 2
         of_base, of_taught = half // (len(records) - taught + base), half // max(1, taught)
-        # a word whose takes gave way to others knows more in its mean than the memory does
-        moved = [row for row in range(base, classifier.rows) if kept[row] >= least_takes]
         # a sum of its own: the counts of what is embedded meanwhile go to the report too
         heard = self._all_units(units, report)
         weighted = ((unit, row, of_taught if row >= base else of_base) for unit, row in heard)
@@ -334,10 +337,9 @@ class Learner:
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0. Besides them all exemplars are embedded for the sweeps, and heard for the checks
-        before and after, `least_takes` of them as takes of the word are: altered as well in the checks, and heard
-        before the steps, after them, and in between whenever all were stepped on. Sweeps are counted, not taken: of one
-        taught row, which every utterance adds to.
+        The steps are taken at rate 0. Besides them all exemplars are heard for the checks before and after,
+        `least_takes` of them as takes of the word are: altered as well in the checks, and heard before the steps, after
+        them, and in between whenever all were stepped on. So few takes are not swept.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
@@ -347,14 +349,9 @@ class Learner:
         for number in range(steps if records else 0):
             record = records[number % len(records)]
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
-        report.counts += self.hear_exemplars()[1]
         followed = [records[n % len(records)] for n in range(steps // 2 + 2 * takes if records else 0)]
         for record in [*followed, *(CHECKS * [*records, *(ALTERED * records[:takes])])]:
             report.counts += self.embed_roughly(self._memory.decode(record, self._frames))[1]
-        base, hidden = self._classifier.config.base_rows, self._classifier.config.hidden
-        rows, added = max(self._classifier.rows, base + 1), len(records) + base
-        for _ in range(still.sweeps if records else 0):
-            report.counts += count_sweep(len(records), base, rows, added, 1, hidden, base)
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:

@@ -108,7 +108,8 @@ typedef enum {
 
 /* How a word is learned, see LearnerConfig in edgelearn/learning/learner.py. */
 typedef struct {
-    int32_t steps, rate_q16, least_takes, least_spread, sweeps, row_rate_q16, most_old_loss_q16;
+    int32_t steps, rate_q16, least_takes, least_spread, sweeps, many_takes, alike_q14, row_rate_q16;
+    int32_t most_old_loss_q16;
     int32_t least_q14; /* of the word's threshold */
 } el_lesson_config;
 
@@ -140,6 +141,7 @@ typedef enum {
     EL_FOLLOW,
     EL_GRADIENT_STEP,
     EL_FOLLOW_LAST,
+    EL_CHOOSE_ROWS,
     EL_KEEP_UNITS,
     EL_SWEEP,
     EL_CHECK_AFTER,
@@ -160,9 +162,10 @@ typedef struct {
     el_stage stage;
     int32_t row, separation;
     int32_t at, variant, running;  /* the exemplar under way: offset of its record */
-    int32_t number, layer, column; /* the utterance or row of a sweep; what is compared or put back */
+    int32_t number, layer, column; /* the utterance or row of a sweep; what is chosen, compared or put back */
     int32_t right, total, own, takes, best_other, units;
-    int32_t spread; /* sum of the variances of the word's takes */
+    int32_t spread;  /* sum of the variances of the word's takes */
+    uint32_t moved;  /* the rows of taught words that sweeps are for, a bit each */
     el_random random, order[2]; /* order, left: of the queues of old and of new exemplars, the state before they */
     int32_t left[2];            /* were drawn, and how many are left */
 } el_lesson;

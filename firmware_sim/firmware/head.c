@@ -223,8 +223,8 @@ void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums)
 void el_move_row(int32_t row, int32_t *sum, int32_t rate_q16)
 {
     for (int j = 0; j < EL_HIDDEN; j++) {
-        int64_t component = el_floor_div((int64_t)prototype(row)[j] * (INT64_C(1) << 37), norm_q8[row]);
-        sum[j] = (int32_t)(component - (((int64_t)sum[j] * 16 * rate_q16) >> 16));
+        int64_t component = el_floor_div((int64_t)prototype(row)[j] * (INT64_C(1) << 35), norm_q8[row]);
+        sum[j] = (int32_t)(component - (((int64_t)sum[j] * 16 * rate_q16) >> 18)); /* Q27, see `descend` */
     }
     el_set_row(row, sum, 1, NULL, 0);
 }

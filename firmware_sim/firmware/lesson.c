@@ -10,12 +10,13 @@
 
 typedef char el_the_gates_hold_the_gradients_of_all_taught_rows
     [sizeof el_idle.i32 >= sizeof(int32_t) * (EL_ROWS - EL_BASE_ROWS) * EL_HIDDEN ? 1 : -1];
-/* a component of a moved row is at most 2^29 (1 + 16 rate) */
-typedef char el_a_moved_row_is_in_32_bits[EL_ROW_RATE_Q16 < 12288 ? 1 : -1];
+typedef char el_a_bit_for_each_taught_row[EL_ROWS - EL_BASE_ROWS <= 32 ? 1 : -1];
+/* a component of a moved row is at most 2^27 (1 + 16 rate) */
+typedef char el_a_moved_row_is_in_32_bits[EL_ROW_RATE_Q16 < 61440 ? 1 : -1];
 
 const el_lesson_config el_lesson_default = {
     EL_STEPS, EL_RATE_Q16, EL_LEAST_TAKES, EL_LEAST_SPREAD,
-    EL_SWEEPS, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
+    EL_SWEEPS, EL_MANY_TAKES, EL_ALIKE_Q14, EL_ROW_RATE_Q16, EL_MOST_OLD_LOSS_Q16, EL_OPEN_SET_Q14};
 
 static el_lesson *const lesson = &el_device.lesson;
 
@@ -120,6 +121,33 @@ static void next_step(void)
 
 /* -- sweeps */
 
+/* The best cosine of a row to another class: background rows are none. */
+static int32_t closest_class(int32_t row)
+{
+    int32_t best = -(1 << 14);
+    el_unit_row(row);
+    el_cosines();
+    for (int32_t k = 0; k < el_device.rows; k++) {
+        int background = k < EL_BASE_ROWS && k >= EL_BASE_ROWS - EL_BACKGROUND_ROWS;
+        if (k != row && !background && el_memory.classifier_cosines[k] > best) {
+            best = el_memory.classifier_cosines[k];
+        }
+    }
+    return best;
+}
+
+/* Whether sweeps are for one more of the taught words, see `rows_to_move` in edgelearn/learning/adaptation.py; returns 0
+ * after the last. */
+static int choose_slice(void)
+{
+    const el_lesson_config *config = &lesson->config;
+    int32_t row = EL_BASE_ROWS + lesson->number++, kept = el_records_count(&el_rehearsal, row);
+    if (kept >= config->many_takes || (kept >= config->least_takes && closest_class(row) >= config->alike_q14)) {
+        lesson->moved |= UINT32_C(1) << (row - EL_BASE_ROWS);
+    }
+    return row + 1 < el_device.rows;
+}
+
 /* One utterance of a sweep, or one row that moves by its gradient; returns 0 when the sweep is over. */
 static int sweep_slice(void)
 {
@@ -158,8 +186,7 @@ static int sweep_slice(void)
             }
         }
         el_add_row_gradient(row, WEIGHT_ONE / 2 / among, el_idle.i32);
-    } else if (el_records_count(&el_rehearsal, row) >= lesson->config.least_takes) {
-        /* a word whose takes gave way to others knows more in its mean than the memory does */
+    } else if (lesson->moved >> (row - EL_BASE_ROWS) & 1) {
         el_move_row(row, el_idle.i32 + (row - EL_BASE_ROWS) * EL_HIDDEN, lesson->config.row_rate_q16);
         el_device.changes++;
     }
@@ -235,7 +262,11 @@ static int next_stage(void)
         break;
     case EL_FOLLOW_LAST:
         follow();
-        el_pass_begin(EL_KEEP_UNITS);
+        lesson->moved = 0;
+        el_lesson_enter(EL_CHOOSE_ROWS);
+        break;
+    case EL_CHOOSE_ROWS:
+        el_pass_begin(lesson->moved ? EL_KEEP_UNITS : EL_CHECK_AFTER);
         break;
     case EL_KEEP_UNITS:
         lesson->sweeps = 0;
@@ -300,6 +331,9 @@ int el_lesson_slice(void)
         break;
     case EL_GRADIENT_STEP:
         more = el_step_slice();
+        break;
+    case EL_CHOOSE_ROWS:
+        more = choose_slice();
         break;
     case EL_SWEEP:
         more = sweep_slice();

@@ -51,7 +51,7 @@ static int lesson_differs(void)
     }
     config.steps = EL_GOLDEN_LESSON_STEPS;
     config.sweeps = EL_GOLDEN_LESSON_SWEEPS;
-    config.least_takes = 1;
+    config.least_takes = config.many_takes = 1;
     config.least_spread = 0;
     config.most_old_loss_q16 = 65536;
     if (row < 0 || !el_exemplar(0, &record)) {

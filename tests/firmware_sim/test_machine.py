@@ -30,7 +30,7 @@ from firmware_sim.scenario import SAMPLE_RATE_HZ, Deed, Scenario, Sound
 ROOT = Path(__file__).resolve().parents[2]
 TAKES = tuple(RECORDINGS / f"computer_flite-slt_take{n}.wav" for n in (1, 2, 3))
 AGAIN, LEFT, DOWN = (next(RECORDINGS.glob(f"{name}*.wav")) for name in ("computer_flite-slt_take5", "left_", "down_"))
-QUICK = LearnerConfig(steps=6, sweeps=1, max_old_loss=1.0)
+QUICK = LearnerConfig(steps=6, sweeps=1, many_takes=1, max_old_loss=1.0)
 TEACH = Deed(1.0, "teach", "computer", TAKES)
 HEARD = (TEACH, Deed(6.0, "say", files=(DOWN,)), Deed(14.0, "say", files=(AGAIN, LEFT)))
 SECONDS = 16.5
@@ -192,11 +192,11 @@ def test_the_pieces_of_a_sweep_sum_to_its_counts(model: Model) -> None:
     probe, reports = Probe(watched), (TeachReport(), TeachReport())
     for device, report in zip((plain, watched), reports, strict=True):
         frames = device.memory.decode(device.memory.exemplars()[0], np.empty((255, 32), np.int8))
-        device.learner.enrol([np.maximum(frames, floor) for floor in (-90, -60, -30)])
+        row = device.learner.enrol([np.maximum(frames, floor) for floor in (-90, -60, -30)])
         units = device.learner.embed_exemplars(TeachReport())
         assert len(units) == len(device.memory.exemplars())
         probe.take_learned()
-        device.learner.adapt_rows(units, 9830, 3, report)
+        device.learner.adapt_rows(units, 9830, [row], report)
     pieces = probe.take_learned()
     assert reports[0] == reports[1]
     assert bits(plain) == bits(watched)
@@ -215,7 +215,7 @@ def test_a_lesson_compares_its_weights_with_flash_and_may_put_them_back(
         found = iter((Check(9, 9, 0), Check(9, 9, LEAST_GAIN_Q14 + gained)))
         monkeypatch.setattr(device.learner, "check", lambda *_, found=found: next(found))
         probe.take_learned()
-        list(device.learner.teach(row, LearnerConfig(sweeps=1, max_old_loss=1.0)))
+        list(device.learner.teach(row, LearnerConfig(sweeps=1, many_takes=1, max_old_loss=1.0)))
         pieces = [piece for piece in probe.take_learned() if piece.call == "image"]
         columns = layer.inputs + layer.hidden + 1
         assert [piece.writes for piece in pieces] == [False] * columns + [True] * (0 if gained else columns + row + 1)
@@ -278,7 +278,7 @@ def test_a_lesson_that_cannot_be_is_refused_and_listening_goes_on(model: Model) 
 
 
 def test_learning_that_fails_leaves_the_device_as_it_was(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    strict = LearnerConfig(steps=3, sweeps=1, max_old_loss=0.0)
+    strict = LearnerConfig(steps=3, sweeps=1, many_takes=1, max_old_loss=0.0)
     scenario = Scenario(9.0, (TEACH, Deed(6.5, "say", files=(DOWN,))), seed=4)
     machine = Machine(model, load_board("stm32h7a3"), scenario, Sound(scenario), strict, MachineConfig())
     before = bits(machine.device)

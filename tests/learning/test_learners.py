@@ -11,7 +11,7 @@ from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, WordLearner
 from tests.learning.toy import Toy, make_toy, takes_of
 
-CONFIG = LearnerConfig(steps=12, rate_q16=1000, sweeps=4, max_old_loss=1.0)
+CONFIG = LearnerConfig(steps=12, rate_q16=1000, sweeps=4, many_takes=1, max_old_loss=1.0)
 ROWS = np.array([3, 4], np.int64)
 
 

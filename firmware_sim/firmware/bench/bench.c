@@ -93,13 +93,15 @@ static void learn(uint32_t wanted, uint32_t seed, uint32_t rate_q16)
     port_print("\n");
 }
 
-/* A whole lesson: numbers of steps and sweeps, and the loss of old words (Q16) that is not refused. */
+/* A whole lesson: numbers of steps, of sweeps, of takes from which on a word is swept, and the loss of old words (Q16) that is
+ * not refused. */
 static void teach(int32_t row)
 {
     el_lesson_config config = el_lesson_default;
     const el_lesson *lesson = &el_device.lesson;
     config.steps = (int32_t)number();
     config.sweeps = (int32_t)number();
+    config.many_takes = (int32_t)number();
     config.most_old_loss_q16 = (int32_t)number();
     if (el_lesson_begin(row, &config, el_model_image, sizeof el_model_image) == EL_OK) {
         do {

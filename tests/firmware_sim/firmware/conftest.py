@@ -75,7 +75,7 @@ def taught(model: Model) -> tuple[list[NDArray[np.int8]], dict[bool, tuple[int, 
         for steps, sweeps in ((6, 3), (12, 6), (8, 0), (4, 2), (10, 5), (20, 20), (0, 20), (16, 8), (0, 3), (40, 20)):
             device = make_device(model)
             row = device.learner.enrol(list(takes))
-            config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=1.0)
+            config = LearnerConfig(steps=steps, sweeps=sweeps, many_takes=3, max_old_loss=1.0)
             gained = list(device.learner.teach(row, config))[-1].gained
             if steps or not gained:
                 found.setdefault(gained, (steps, sweeps))
@@ -104,7 +104,7 @@ def lesson(
     twin.state()
     twin.enrol(takes)
     config = LearnerConfig()
-    twin.teach(config.steps, config.sweeps, config.max_old_loss)
+    twin.teach(config.steps, config.sweeps, config.max_old_loss, config.many_takes)
     twin.state()
     for gained in (False, True):
         twin.load()

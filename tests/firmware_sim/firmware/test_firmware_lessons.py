@@ -26,7 +26,7 @@ from tests.firmware_sim.firmware.conftest import make_device
 
 OK, NOT_SAVED, REFUSED = 0, 9, 10
 WAITING = 16
-SHORT = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0)
+SHORT = LearnerConfig(steps=6, sweeps=3, many_takes=3, max_old_loss=1.0)
 PROBE = """
 #include "edgelearn.h"
 uint32_t t_changes(void) { return el_device.changes; }
@@ -49,6 +49,8 @@ class Config(ctypes.Structure):
             "least_takes",
             "least_spread",
             "sweeps",
+            "many_takes",
+            "alike_q14",
             "row_rate_q16",
             "most_old_loss_q16",
             "least_q14",
@@ -123,8 +125,8 @@ class Board:
 
     def begin(self, row: int, config: LearnerConfig, least_q14: int) -> int:
         numbers = Config(
-            config.steps, config.rate_q16, config.least_takes, config.least_spread, config.sweeps, config.row_rate_q16,
-            round(65536 * config.max_old_loss), least_q14,
+            config.steps, config.rate_q16, config.least_takes, config.least_spread, config.sweeps, config.many_takes,
+            config.alike_q14, config.row_rate_q16, round(65536 * config.max_old_loss), least_q14,
         )  # fmt: skip
         found: int = self.library.el_lesson_begin(row, ctypes.byref(numbers), self.image, len(self.image))
         return found
@@ -201,7 +203,7 @@ def test_a_lesson_between_the_frames_of_an_utterance_is_the_same_lesson(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]],
 ) -> None:  # fmt: skip
     """Weights change while utterances are under way, in their own voice and in others: both go on to their end."""
-    config = LearnerConfig(steps=20, sweeps=20, max_old_loss=1.0)
+    config = LearnerConfig(steps=20, sweeps=20, many_takes=3, max_old_loss=1.0)
     quiet = Board(library, model, make_device(model))
     quiet.teach(quiet.enrol(takes), config, model.open_set_q14)
     wanted = quiet.learned()
@@ -229,7 +231,7 @@ def test_any_interleaving_with_sound_gives_the_same_weights_and_words(
     board = Board(library, model, device)
     row = board.enrol(takes)
     steps, sweeps = schedules[gained]
-    config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=1.0)
+    config = LearnerConfig(steps=steps, sweeps=sweeps, many_takes=3, max_old_loss=1.0)
     assert board.begin(row, config, model.open_set_q14) == OK
     started, at, most_waiting = library.t_changes(), 0, 0
     heard_at: dict[int, int] = {}  # how often the model had changed: frames that were listened to by then
@@ -330,7 +332,7 @@ def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
     """Words of clear, few and noisy takes, more takes of one of them: with what `VoiceDevice` does around a lesson."""
     device = make_device(model)
     board = Board(library, model, device)
-    loose = LearnerConfig(steps=6, sweeps=3, max_old_loss=1.0, agreement_q14=-16384)
+    loose = LearnerConfig(steps=6, sweeps=3, many_takes=3, max_old_loss=1.0, agreement_q14=-16384)
     backwards = [np.ascontiguousarray(take[::-1]) for take in takes]
     noisy = [np.maximum(take, 20) for take in takes]
     lessons = [
@@ -369,7 +371,7 @@ def test_a_lesson_that_is_refused_leaves_the_model_that_is_in_flash(
 ) -> None:
     """Steps that are far too long cost the old words what they were known by."""
     device = make_device(model)
-    board, rough = Board(library, model, device), LearnerConfig(steps=20, sweeps=2, rate_q16=1 << 20)
+    board, rough = Board(library, model, device), LearnerConfig(steps=20, sweeps=2, many_takes=3, rate_q16=1 << 20)
     before = board.learned()
     done = board.teach(board.enrol(takes), rough, model.open_set_q14)
     found: list[tuple[int, int]] = []

@@ -112,10 +112,10 @@ class BenchScript:
         self._command("e")
         self.device.learner.enrol_more(row, list(takes), weight)
 
-    def teach(self, steps: int, sweeps: int, max_old_loss: float = 1.0) -> TeachReport | None:
+    def teach(self, steps: int, sweeps: int, max_old_loss: float = 1.0, many_takes: int = 3) -> TeachReport | None:
         """Learn the row that was enrolled, from the shipped weights; returns None if that is refused."""
         device = self.device
-        self._command("L", steps, sweeps, round(65536 * max_old_loss))
+        self._command("L", steps, sweeps, many_takes, round(65536 * max_old_loss))
         found: list[Check] = []
         check, report = device.learner.check, TeachReport()
 
@@ -124,7 +124,7 @@ class BenchScript:
             return found[-1]
 
         device.learner.check = watched  # type: ignore[method-assign]
-        config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=max_old_loss)
+        config = LearnerConfig(steps=steps, sweeps=sweeps, max_old_loss=max_old_loss, many_takes=many_takes)
         refused = False
         try:
             for report in device.learner.teach(self._row, config):  # noqa: B007
