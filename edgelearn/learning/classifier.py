@@ -27,6 +27,7 @@ from edgelearn.learning.adaptation import add_row_gradient, descend
 from edgelearn.learning.head import (
     EXP2_Q15,
     LOGIT_SCALE,
+    as_pool,
     cosines,
     head_gradient,
     nearness,
@@ -158,7 +159,7 @@ class Classifier:
 
     def unit_row(self, row: int) -> NDArray[np.int16]:
         """Return a row as a unit vector (int16 Q14)."""
-        return self.embed(self._prototypes[row].astype(np.int32) << 12)
+        return self.embed(as_pool(self._prototypes[row]))
 
     def cosines(self, unit: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use."""

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
-from edgelearn.learning.head import quantise_prototype, unit_embedding
+from edgelearn.learning.head import as_pool, quantise_prototype, unit_embedding
 
 ROW_BYTES, NUMBER_BYTES = 1, 2  # which row a record belongs to, and how many embeddings it stands for
 MOST_NUMBER = (1 << 8 * NUMBER_BYTES) - 1
-UNIT_SHIFT = 12  # a component of 127 to one of an LSTM's state, which unit_embedding is made for
 NOTHING = -(1 << 31)  # below every product of two unit vectors in Q28
 
 
@@ -106,7 +105,7 @@ class _Records:
         used = len(self.numbers)
         direction, unit = np.empty(len(vector), np.int8), np.empty(len(vector), np.int16)
         quantise_prototype(vector, direction)
-        unit_embedding(direction.astype(np.int32) << UNIT_SHIFT, unit)
+        unit_embedding(as_pool(direction), unit)
         self.units[place] = unit
         self._products[place, :used] = self._products[:used, place] = self.units[:used] @ self.units[place]
         self._products[place, place] = NOTHING

@@ -57,6 +57,12 @@ def unit_embedding(pool: Any, u: Any) -> Any:
     return length
 
 
+def as_pool(row: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return a prototype (int8 [H]) as a pooled sum (int32 [H]) for `unit_embedding`: 127 is 64 frames of h = 1."""
+    pool: NDArray[np.int32] = row.astype(np.int32) << 12
+    return pool
+
+
 @kernel
 def quantise_prototype(vector: Any, row: Any) -> Any:
     """Write vector (int64 [H], |v| < 2^55) to row (int8 [H], largest magnitude 127) and return the row's norm in Q8.
