@@ -53,6 +53,11 @@ class ClassifierConfig:
         """All rows of the table."""
         return self.base_rows + self.taught_rows
 
+    @property
+    def base_classes(self) -> int:
+        """Base rows that are classes: the first ones, in front of the background."""
+        return self.base_rows - self.background_rows
+
 
 class HeadStep(NamedTuple):
     """What the head hands to BPTT: loss (nats, Q10), size of the gradient (Q23), length of the pooled sum (Q13)."""
@@ -171,8 +176,7 @@ class Classifier:
         """Return the best cosine (Q14) of a row to another class: background rows are none."""
         cosines = self.cosines(self.unit_row(row))
         cosines[row] = -1 << 14
-        base = self.config.base_rows
-        cosines[base - self.config.background_rows : base] = -1 << 14
+        cosines[self.config.base_classes : self.config.base_rows] = -1 << 14
         return int(cosines.max())
 
     def against(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -194,7 +198,7 @@ class Classifier:
         """
         cosines = self.cosines(unit)
         base = self.config.base_rows
-        nearest_base = int(np.argmax(cosines[: base - self.config.background_rows]))
+        nearest_base = int(np.argmax(cosines[: self.config.base_classes]))
         if self.rows == base:
             return nearest_base
         taught = base + int(np.argmax(cosines[base:]))
@@ -221,7 +225,7 @@ class Classifier:
     def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
         """Turn a row into the direction of `vector` (any scale, below 2^54)."""
         norm_q8 = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
-        background = row < self.config.base_rows <= row + self.config.background_rows
+        background = self.config.base_classes <= row < self.config.base_rows
         self._norms_q8[row] = norm_q8 * 8 // 7 if background else norm_q8
         if row >= self.config.base_rows:
             self._near_q14[row] = self._nearness(row)

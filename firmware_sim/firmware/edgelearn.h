@@ -254,6 +254,7 @@ void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b
 void el_base_nearness(void); /* when all base rows are set: how near each is to another one */
 void el_cosines(void);
 int32_t el_nearest(void);         /* the row of the largest cosine */
+int32_t el_closest_class(int32_t row); /* the best cosine (Q14) of a row to another class: background rows are none */
 int32_t el_score(int32_t row);    /* the score (Q14) of a word at this row */
 int32_t el_best_word(int32_t *score_q14); /* its position in el_device.word, -1 without words */
 /* Loss against row `target`; leaves dL/dh in classifier_gradient. */

@@ -67,6 +67,11 @@ static int32_t nearness(int32_t row)
     return (int32_t)best;
 }
 
+static int is_background(int32_t row)
+{
+    return row < EL_BASE_ROWS && row >= EL_BASE_ROWS - EL_BACKGROUND_ROWS;
+}
+
 void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b)
 {
     int64_t peak = 1, sum = 0, norm;
@@ -83,7 +88,7 @@ void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b
     }
     norm = isqrt(sum * 65536);
     norm = norm > 1 ? norm : 1;
-    norm_q8[row] = (int32_t)(row < EL_BASE_ROWS && row >= EL_BASE_ROWS - EL_BACKGROUND_ROWS ? norm * 8 / 7 : norm);
+    norm_q8[row] = (int32_t)(is_background(row) ? norm * 8 / 7 : norm);
     if (row >= EL_BASE_ROWS) {
         near_q14[row] = nearness(row);
     }
@@ -113,6 +118,17 @@ int32_t el_nearest(void)
     int32_t best = 0;
     for (int32_t k = 1; k < el_device.rows; k++) {
         best = cosine[k] > cosine[best] ? k : best;
+    }
+    return best;
+}
+
+int32_t el_closest_class(int32_t row)
+{
+    int32_t best = -(1 << 14);
+    el_unit_row(row);
+    el_cosines();
+    for (int32_t k = 0; k < el_device.rows; k++) {
+        best = k != row && !is_background(k) && cosine[k] > best ? cosine[k] : best;
     }
     return best;
 }

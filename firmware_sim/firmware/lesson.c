@@ -121,28 +121,13 @@ static void next_step(void)
 
 /* -- sweeps */
 
-/* The best cosine of a row to another class: background rows are none. */
-static int32_t closest_class(int32_t row)
-{
-    int32_t best = -(1 << 14);
-    el_unit_row(row);
-    el_cosines();
-    for (int32_t k = 0; k < el_device.rows; k++) {
-        int background = k < EL_BASE_ROWS && k >= EL_BASE_ROWS - EL_BACKGROUND_ROWS;
-        if (k != row && !background && el_memory.classifier_cosines[k] > best) {
-            best = el_memory.classifier_cosines[k];
-        }
-    }
-    return best;
-}
-
 /* Whether sweeps are for one more of the taught words, see `rows_to_move` in edgelearn/learning/adaptation.py; returns 0
  * after the last. */
 static int choose_slice(void)
 {
     const el_lesson_config *config = &lesson->config;
     int32_t row = EL_BASE_ROWS + lesson->number++, kept = el_records_count(&el_rehearsal, row);
-    if (kept >= config->many_takes || (kept >= config->least_takes && closest_class(row) >= config->alike_q14)) {
+    if (kept >= config->many_takes || (kept >= config->least_takes && el_closest_class(row) >= config->alike_q14)) {
         lesson->moved |= UINT32_C(1) << (row - EL_BASE_ROWS);
     }
     return row + 1 < el_device.rows;
