@@ -31,9 +31,7 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         emit("added", **fields)
         return
     clipped = f"; {fields['saturations']:,} numbers left their range and were clipped" * (fields["saturations"] > 0)
-    back = "" if fields["gained"] else " (put back: they gained nothing over the plain mean of the takes)"
-    if fields["updates"] == 0:
-        back = " (too few takes, or too noisy, to move the network)"
+    back = unless_kept(fields["updates"], fields["gained"])
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
         f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}: "
@@ -45,6 +43,13 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         f"{100 * fields['old_words_after']:.0f} % after{advice}",
         flush=True,
     )
+
+
+def unless_kept(updates: int, gained: bool) -> str:
+    """Return why the gradient steps of a lesson changed nothing, in brackets; nothing if they did."""
+    if updates == 0:
+        return " (too few takes, or too noisy, to move the network)"
+    return "" if gained else " (put back: they gained nothing over the plain mean of the takes)"
 
 
 def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(line: Line, happening: Happening | None, as_json: bool) -> None:
-    from edgelearn.cli.events import print_word
+    from edgelearn.cli.events import print_word, unless_kept
     from edgelearn.runtime.recognizer import Event
     from edgelearn.runtime.session import TakeHeard, Taught
 
@@ -57,7 +57,7 @@ def _tell(line: Line, happening: Happening | None, as_json: bool) -> None:
         )
     elif isinstance(happening, Taught) and not as_json:
         report = happening.report
-        back = "" if report.gained else ", put back: they gained nothing over the mean of its takes"
+        back = unless_kept(report.updates, report.gained)
         print(
             f"           learned {happening.word!r} while listening: {report.updates} updates of the weights{back}",
             flush=True,
