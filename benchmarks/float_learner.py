@@ -20,6 +20,7 @@ import torch
 from edgelearn.device.arena import Arena
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
+from edgelearn.learning.directions import DIRECTIONS, EIGHTHS, LEAST_TAKES, VARIANCE_BITS
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
 from edgelearn.learning.head import LOGIT_SCALE
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
@@ -82,6 +83,7 @@ class FloatLearner:
         self._base = len(model.labels)
         self._share = np.where(np.arange(self._base) < model.base_classes, 1.0, BACKGROUND_SHARE)
         self.rows = unit(model.prototypes.astype(np.float64))
+        self._directions: dict[int, tuple[FloatArray, FloatArray]] = {}
         self.kept: list[bool] = []
         """Of each lesson, whether its steps were kept."""
 
@@ -118,6 +120,8 @@ class FloatLearner:
     def scores(self, units: FloatArray, rows: Iterable[int]) -> FloatArray:
         """Return the scores [n, words] of the taught words at `rows` for unit embeddings [n, H], see `classifier`."""
         cosines = self.cosines(units)
+        for row, (ways, shares) in self._directions.items():  # see `directions`
+            cosines[:, row] += EIGHTHS / 8 * ((units - self.rows[row]) @ ways.T) ** 2 @ shares
         rival = cosines[:, : self._base].max(axis=1)
         taught = cosines[:, self._base :]
         columns = []
@@ -129,8 +133,13 @@ class FloatLearner:
 
     def learn(self, takes: Sequence[Frames]) -> int:
         """Enrol a word as the mean of its takes, keep these as exemplars, learn it, and return its row."""
-        row, enrolled = len(self.rows), self.embed(takes).sum(axis=0)
+        row, units = len(self.rows), self.embed(takes)
+        enrolled = units.sum(axis=0)
         self.rows = np.vstack((self.rows, unit(enrolled)))
+        if len(takes) >= LEAST_TAKES:
+            _, lengths, ways = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
+            along = lengths[:DIRECTIONS] ** 2 / len(takes)
+            self._directions[row] = ways[:DIRECTIONS], along / (along + 2.0**-VARIANCE_BITS)
         for take in takes:
             frames = take[: self._longest]
             self._plain[transmitted(frames, self._memory.theta_x_q13).tobytes()] = frames

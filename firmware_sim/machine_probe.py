@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts, count_backward, count_gradient, count_update
 from edgelearn.learning.adaptation import count_sweep
+from edgelearn.learning.directions import DIRECTIONS, count_take
 
 if TYPE_CHECKING:
     from edgelearn.engine.layout import NetworkConfig
@@ -115,9 +116,11 @@ class Probe:
         rows, hidden = classifier.config.rows, network.config.hidden
         embedding = Counts(elementwise_ops=3 * hidden)
         cosines = Counts(macs_forward=rows * hidden, elementwise_ops=rows)
+        joined = count_take(DIRECTIONS, hidden)
         head = Counts(macs_backward=rows * hidden, activations=2 * rows, elementwise_ops=4 * hidden)
         for name, counts in (
-            ("embed", embedding), ("cosines", cosines), ("scores", cosines), ("head_step", embedding + cosines + head)
+            ("embed", embedding), ("cosines", cosines), ("scores", cosines), ("head_step", embedding + cosines + head),
+            ("add_take", joined),
         ):  # fmt: skip
             setattr(classifier, name, self._watched(getattr(classifier, name), name, counts))
         self._add_row_gradient, self._move_row = classifier.add_row_gradient, classifier.move_row

@@ -23,6 +23,15 @@ from edgelearn.audio.noise import QUIET_FLOOR, subtraction_table
 from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.engine.layout import scaled
 from edgelearn.firmware.image import shape_digest
+from edgelearn.learning.directions import (
+    DIRECTIONS,
+    EIGHTHS,
+    LEAST_TAKES,
+    MOST_LENGTH_Q14,
+    MOST_TAKES,
+    ROUNDS,
+    VARIANCE_BITS,
+)
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import LEAST_GAIN_Q14
 from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
@@ -103,6 +112,13 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_LEAST_GAIN_Q14": LEAST_GAIN_Q14,
         "EL_ABOVE_BACKGROUND_Q14": ABOVE_BACKGROUND_Q14,
         "EL_BELOW_TAKES_Q14": BELOW_TAKES_Q14,
+        "EL_DIRECTIONS": DIRECTIONS,
+        "EL_DIRECTION_TAKES": LEAST_TAKES,
+        "EL_VARIANCE_BITS": VARIANCE_BITS,
+        "EL_EIGHTHS": EIGHTHS,
+        "EL_ROUNDS": ROUNDS,
+        "EL_MOST_TAKES": MOST_TAKES,
+        "EL_MOST_LENGTH_Q14": MOST_LENGTH_Q14,
         "EL_VOICES": len(VOICES_Q8),
         "EL_OWN_VOICE_WEIGHT": OWN_VOICE_WEIGHT,
         "EL_FAR_Q14": FAR_Q14,

@@ -2,9 +2,10 @@
 
 All numbers are little endian. 36 bytes of header: magic "ELM1", version, bytes of the whole image, CRC-32 of all that
 follows it, generation, digest of what the firmware was compiled for, rows of the prototype table, words, bytes of
-rehearsal. Then for each layer weights_hi, weights_lo (int8), bias (int32); prototypes (int8); for each word its row,
-the position + 1 of the word whose false alarms it collects or 0 (int16 each) and its threshold in Q14 (int32); and the
-rehearsal records. The C twin is firmware_sim/firmware/image.c.
+rehearsal. Then for each layer weights_hi, weights_lo (int8), bias (int32); prototypes (int8); for each taught row how
+many takes its directions are of, the length of the takes' mean and of each direction in Q14 (int32), and the directions
+(int8); for each word its row, the position + 1 of the word whose false alarms it collects or 0 (int16 each) and its
+threshold in Q14 (int32); and the rehearsal records. The C twin is firmware_sim/firmware/image.c.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
 
 MAGIC = b"ELM1"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<4s8I")
 CHECKED_FROM = 16
 WORD = struct.Struct("<hhi")
@@ -49,6 +50,8 @@ def encode_image(model: Model, digest: int, generation: int) -> bytes:
         body += [model.params[f"layer{k}.weights_hi"].tobytes(), model.params[f"layer{k}.weights_lo"].tobytes()]
         body.append(model.params[f"layer{k}.bias"].astype("<i4").tobytes())
     body.append(model.prototypes.tobytes())
+    for heard, vectors, lengths_q14 in zip(*model.directions, strict=True):
+        body += [heard.astype("<i4").tobytes(), lengths_q14.astype("<i4").tobytes(), vectors.tobytes()]
     place = {word.name: n + 1 for n, word in enumerate(model.words)}
     body += [
         WORD.pack(word.row, place[word.rejects] if word.rejects else 0, word.threshold_q14) for word in model.words

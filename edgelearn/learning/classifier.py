@@ -4,7 +4,8 @@ The score of a word is its cosine to the utterance minus 3/4 of the best cosine 
 like something the base model knows is not the new word.  It also loses a quarter of its own nearness, the best cosine
 of its row to another base row: words that sound like others are heard by mistake more often, and one threshold is to
 serve for all.  And a taught word loses a quarter of the best cosine of the other taught words, if that is positive:
-what could be either of them is neither for certain.
+what could be either of them is neither for certain.  The cosine of a taught word of many takes is larger by what
+lies along the directions in which these differ (`directions.py`).
 
 One row of the table is one class, base classes first, taught words last.  Between them are background rows: kinds of
 running speech, which are no class and only count against words, with 7/8 of their cosine.
@@ -24,6 +25,7 @@ from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.adaptation import add_row_gradient, descend
+from edgelearn.learning.directions import DIRECTIONS, Directions
 from edgelearn.learning.head import (
     EXP2_Q15,
     LOGIT_SCALE,
@@ -137,6 +139,7 @@ class Classifier:
         self._weights = arena.alloc(f"{name}.weights", config.rows, np.int32)
         self._u_q14 = arena.alloc(f"{name}.embedding", config.hidden, np.int16)
         self.gradient: NDArray[np.int32] = arena.alloc(f"{name}.gradient", config.hidden, np.int32)
+        self.directions = Directions(config.taught_rows, DIRECTIONS, config.hidden, arena, f"{name}.directions")
 
     def load(self, prototypes: NDArray[np.int8]) -> None:
         """Take over the rows of a model file (int8 [rows, H]), base classes first."""
@@ -167,10 +170,15 @@ class Classifier:
         return self.embed(as_pool(self._prototypes[row]))
 
     def cosines(self, unit: NDArray[np.int16]) -> NDArray[np.int32]:
-        """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use."""
-        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use; see `take_back`."""
+        self._compare(unit)
         result: NDArray[np.int32] = self._cos_q14[: self.rows].copy()
         return result
+
+    def _compare(self, unit: NDArray[np.int16]) -> None:
+        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        taught = slice(self.config.base_rows, self.rows)
+        self.directions.take_back(unit, self._prototypes[taught], self._norms_q8[taught], self._cos_q14[taught])
 
     def closest_class(self, row: int) -> int:
         """Return the best cosine (Q14) of a row to another class: background rows are none."""
@@ -186,7 +194,7 @@ class Classifier:
 
     def scores(self, unit: NDArray[np.int16], rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
         """Return the scores (Q14) of the words at `rows` and the position of the best of them."""
-        cosines(unit, self._prototypes, self._norms_q8, self.rows, self._cos_q14)
+        self._compare(unit)
         out = np.empty(len(rows), np.int32)
         best = int(score_rows(self._cos_q14, self._near_q14, self.config.base_rows, self.rows, rows, out))
         return out, best
@@ -253,7 +261,13 @@ class Classifier:
         self._prototypes[row : self.rows - 1] = self._prototypes[row + 1 : self.rows].copy()
         self._norms_q8[row : self.rows - 1] = self._norms_q8[row + 1 : self.rows].copy()
         self._near_q14[row : self.rows - 1] = self._near_q14[row + 1 : self.rows].copy()
+        self.directions.remove(row - self.config.base_rows)
         self.rows -= 1
+
+    def add_take(self, row: int, unit: NDArray[np.int16], mean: NDArray[np.int16], scratch: NDArray[np.int32]) -> None:
+        """Let a take of a word join its directions, see `Directions.add`; what a base row varies by is not kept."""
+        if row >= self.config.base_rows:
+            self.directions.add(row - self.config.base_rows, unit, mean, scratch)
 
     def head_step(self, pool: NDArray[np.int32], target: int) -> HeadStep:
         """Leave the gradient of the loss against row `target` in `self.gradient` (int32 [H], at most 2^15)."""
@@ -268,4 +282,5 @@ class Classifier:
 def classifier_bytes(config: ClassifierConfig) -> int:
     """Return the arena bytes of a `Classifier`."""
     table = -(-config.rows * config.hidden // 4) * 4
-    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden
+    directions = config.taught_rows * (DIRECTIONS * (config.hidden + 8) + 8)
+    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden + directions

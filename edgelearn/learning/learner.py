@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import LearningRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, rows_to_move, sweep
+from edgelearn.learning.directions import DIRECTIONS
 from edgelearn.learning.takes import check_likeness, variance
 from edgelearn.learning.thresholds import SCORE_FLOOR_Q14, thresholds_q14
 from edgelearn.learning.variants import ALTERED, altered, hear_in_other_voices
@@ -100,8 +101,8 @@ class Learner:
 
     Between two steps of BPTT the gates on the tape (with checkpoints: the dense gradient) are idle. The sweeps keep
     there, first, a gradient of each taught row, int32 [rows, H]; then as many unit embeddings of exemplars, int16
-    [n, H], as have room. Raises UsageError for a tape too short for the gradients of a full table: R rows need R / 2
-    frames of gates.
+    [n, H], as have room. Enrolment has the vectors there that become a word's directions. Raises UsageError for a tape
+    too short for the gradients of a full table: R rows need R / 2 frames of gates.
     """
 
     def __init__(
@@ -120,10 +121,11 @@ class Learner:
         self._weights = weights
         idle = tape.layers[-1].gates if weights is None else weights.layers[-1]
         self._idle: NDArray[np.int32] = idle.reshape(-1).view(np.int32)
-        if len(self._idle) < classifier.config.taught_rows * network.config.hidden:
+        vectors = max(classifier.config.taught_rows, DIRECTIONS + 1)
+        if len(self._idle) < vectors * network.config.hidden:
             raise UsageError(
                 f"a tape of {len(tape.layers[-1].gates)} frames has no room for {classifier.config.taught_rows} taught "
-                f"rows: it needs {-(-classifier.config.taught_rows // 2)}"
+                f"rows: it needs {-(-vectors // 2)}"
             )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._frames: NDArray[np.int8] = arena.alloc(f"{name}.frames", (longest, network.config.inputs), np.int8)
@@ -188,8 +190,7 @@ class Learner:
         """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
         self._classifier.check_room()
         self._enrolled[:] = 0
-        for take in takes:
-            self._enrolled += self.embed(take)[0]
+        self._join(self._classifier.rows, takes)
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
@@ -199,12 +200,18 @@ class Learner:
     def enrol_more(self, row: int, takes: list[NDArray[np.int8]], weight: int) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
         self._enrolled[:] = weight * self._classifier.unit_row(row).astype(np.int32)
-        for take in takes:
-            self._enrolled += self.embed(take)[0]
+        self._join(row, takes)
         self._takes = weight + len(takes)
         self._classifier.set_row(row, self._enrolled)
         for take in takes:
             self._memory.add(row, take[: len(self._frames)])
+
+    def _join(self, row: int, takes: list[NDArray[np.int8]]) -> None:
+        """Let takes of the word at `row` join the sum of their embeddings, and the directions in which they differ."""
+        for take in takes:
+            unit, _ = self.embed(take)
+            self._classifier.add_take(row, unit, self._classifier.embed(self._enrolled), self._idle)
+            self._enrolled += unit
 
     def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
         """Learn the word at `row`, the last one with takes: yields the running report after every step.

@@ -21,6 +21,7 @@ from edgelearn.engine.layout import (
     weight_gradient_regions,
 )
 from edgelearn.engine.layout import Region as NamedArray
+from edgelearn.learning.directions import DIRECTIONS
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import ring_frames
@@ -100,6 +101,9 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
         yield f"classifier.{name}", (rows,), np.int32
     yield "classifier.embedding", (network.hidden,), np.int16
     yield "classifier.gradient", (network.hidden,), np.int32
+    yield "classifier.directions.vectors", (TAUGHT_ROWS, DIRECTIONS, network.hidden), np.int8
+    for name, count in (("norms", DIRECTIONS), ("lengths", DIRECTIONS), ("heard", 2)):
+        yield f"classifier.directions.{name}", (TAUGHT_ROWS, count), np.int32
     yield "frontend.history", (1 + frontend.frame,), np.int16
     yield "frontend.counter", (1,), np.int64
     yield "frontend.spectrum", (2, half + 1), np.int32

@@ -14,6 +14,7 @@ from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import ModelFileError, UsageError
+from edgelearn.learning.directions import Saved, no_directions
 from edgelearn.store.model_file import ModelFile, previous_path, read_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
@@ -60,6 +61,7 @@ class Model:
     rehearsal: NDArray[np.uint8]
     open_set_q14: int
     activity: ActivityReadout = field(default_factory=ActivityReadout)
+    directions: Saved = field(default_factory=no_directions)
     provenance: dict[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
     generation: int | None = None
@@ -109,6 +111,7 @@ class Model:
         }
         arrays = {f"network.{key}": array for key, array in self.params.items()}
         arrays |= {"prototypes": self.prototypes, "rehearsal": self.rehearsal, "activity": self.activity.weights_q5}
+        arrays |= {f"directions.{name}": array for name, array in self.directions._asdict().items()}
         return ModelFile(manifest, arrays)
 
     @classmethod
@@ -131,6 +134,7 @@ class Model:
                 rehearsal=file.arrays["rehearsal"],
                 open_set_q14=int(m["open_set_q14"]),
                 activity=_activity(file),
+                directions=_directions(file, len(m["labels"])),
                 provenance=dict(m["provenance"]),
                 history=tuple(map(str, m["history"])),
                 generation=m.get("generation"),
@@ -168,6 +172,16 @@ class Model:
             raise ModelFileError(f"{path}: a word has no prototype", START_ANEW)
         if len({word.name for word in self.words}) < len(self.words):
             raise ModelFileError(f"{path}: two words have the same name", START_ANEW)
+        if not self.directions.fits(rows - len(self.labels), self.network.hidden):
+            raise ModelFileError(f"{path}: the directions of its words are not those of its words", START_ANEW)
+
+
+def _directions(file: ModelFile, base_rows: int) -> Saved:
+    """Return those of the taught rows of a file; of one that was written before there were any nothing is known."""
+    if "directions.heard" not in file.arrays:
+        prototypes = file.arrays["prototypes"]
+        return no_directions(max(0, len(prototypes) - base_rows), prototypes.shape[-1])
+    return Saved(*(file.arrays[f"directions.{name}"] for name in Saved._fields))
 
 
 def _activity(file: ModelFile) -> ActivityReadout:

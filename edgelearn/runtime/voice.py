@@ -19,6 +19,7 @@ from edgelearn.engine.network import Network, warm_up
 from edgelearn.errors import ModelFileError, TakeRejected, UsageError
 from edgelearn.learning.adaptation import descend
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
+from edgelearn.learning.directions import DIRECTIONS, Directions
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.last_utterances import LAST_BYTES, LastUtterances
@@ -107,6 +108,7 @@ class VoiceDevice:
         """Load a model of the same shapes over what the arena holds."""
         self.network.load(model.params)
         self.classifier.load(model.prototypes)
+        self.classifier.directions.unpack(model.directions)
         self.memory.unpack(model.rehearsal)
         if any(record.row >= self.classifier.rows for record in self.memory.exemplars()):
             raise ModelFileError(
@@ -123,6 +125,7 @@ class VoiceDevice:
             params=self.network.params(),
             prototypes=self.classifier.prototypes(),
             rehearsal=self.memory.pack(),
+            directions=self.classifier.directions.pack(self.classifier.rows - self.classifier.config.base_rows),
         )
 
     def warm_up(self) -> None:
@@ -137,8 +140,11 @@ class VoiceDevice:
         memory.decode(memory.exemplars()[0], frames)
         unit, _ = self.learner.embed(frames)
         self.classifier.scores(unit, np.zeros(1, np.int64))
-        self.classifier.head_step(np.ones(self.network.config.hidden, np.int32), 0)
-        sums = np.zeros((1, self.network.config.hidden), np.int32)
+        hidden = self.network.config.hidden
+        directions = Directions(1, DIRECTIONS, hidden, Arena(4 * KIB))
+        directions.add(0, unit, unit, np.empty((DIRECTIONS + 1) * hidden, np.int32))
+        self.classifier.head_step(np.ones(hidden, np.int32), 0)
+        sums = np.zeros((1, hidden), np.int32)
         self.classifier.add_row_gradient(unit, 0, 0, 0, sums)
         descend(np.zeros(len(unit), np.int8), np.int32(1), sums[0], 0, np.empty(len(unit), np.int64))
 

@@ -248,11 +248,14 @@ int el_update_column(void);
 
 /* -- head.c: works on classifier_embedding (the unit vector at hand) and classifier_cosines (its cosines) */
 
+int64_t el_isqrt(int64_t value); /* integer square root of 0 <= value < 2^62, rounded down */
 int32_t el_unit_embedding(const int32_t *pool); /* of a sum of h; returns its length */
+/* The direction of a times_a + b times_b (b may be NULL) in int8, and its norm in Q8. */
+int32_t el_quantise(const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b, int8_t *row);
 /* A row in the direction of a times_a + b times_b (b may be NULL). */
 void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b);
 void el_base_nearness(void); /* when all base rows are set: how near each is to another one */
-void el_cosines(void);
+void el_cosines(void); /* of taught words with what is taken back of them */
 int32_t el_nearest(void);         /* the row of the largest cosine */
 int32_t el_closest_class(int32_t row); /* the best cosine (Q14) of a row to another class: background rows are none */
 int32_t el_score(int32_t row);    /* the score (Q14) of a word at this row */
@@ -263,6 +266,20 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step);
 void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums);
 void el_move_row(int32_t row, int32_t *sum, int32_t rate_q16); /* down its gradient, which is lost */
 void el_unit_row(int32_t row);                                 /* a prototype becomes the unit vector at hand */
+
+/* -- directions.c: of the takes of the word at a taught row */
+
+void el_no_directions(int32_t row);
+/* The unit vector at hand is a take, and joins them; sum: of the word's takes before it. It is at hand no more. */
+void el_directions_add(int32_t row, const int32_t *sum);
+/* To be added to the cosine (Q14) of the unit vector at hand to this row. */
+int32_t el_taken_back(int32_t row, const int8_t *prototype, int32_t norm_q8);
+/* As an image has them: how many takes, the length of their mean (Q14) and of each direction (Q14), EL_DIRECTION_NUMBERS in
+ * all, and the directions, int8 [EL_DIRECTIONS][EL_HIDDEN]. */
+void el_directions_put(int32_t row, const int32_t *numbers, const int8_t *vectors);
+const int8_t *el_directions_get(int32_t row, int32_t *numbers);
+
+#define EL_DIRECTION_NUMBERS (2 + EL_DIRECTIONS)
 
 /* -- random.c */
 
@@ -293,7 +310,7 @@ el_status el_image_sizes(const uint8_t *image, size_t size);
 int el_image_column(const uint8_t *image, int k, int32_t column, int put_back);
 int32_t el_image_rows(const uint8_t *image);
 void el_image_row(const uint8_t *image, int32_t row); /* put back */
-void el_image_records(const uint8_t *image);          /* put back, with the number of rows */
+void el_image_records(const uint8_t *image); /* put back, with the number of rows and the directions of taught ones */
 /* Hand the model as it is now to `write`, piece by piece; generation: of the image. */
 void el_save(uint32_t generation, void (*write)(void *context, const uint8_t *bytes, size_t count), void *context);
 

@@ -16,8 +16,7 @@ static int8_t *prototype(int32_t row)
     return el_memory.classifier_prototypes + row * EL_HIDDEN;
 }
 
-/* Integer square root below 2^62, rounded down. */
-static int64_t isqrt(int64_t rest)
+int64_t el_isqrt(int64_t rest)
 {
     int64_t root = 0, bit = INT64_C(1) << 60;
     while (bit > rest) {
@@ -40,7 +39,7 @@ int32_t el_unit_embedding(const int32_t *pool)
     for (int j = 0; j < EL_HIDDEN; j++) {
         sum += (int64_t)pool[j] * pool[j];
     }
-    length = isqrt(sum);
+    length = el_isqrt(sum);
     length = length > 1 ? length : 1;
     for (int j = 0; j < EL_HIDDEN; j++) {
         unit[j] = (int16_t)el_floor_div((int64_t)pool[j] * 16384 + (length >> 1), length);
@@ -72,7 +71,7 @@ static int is_background(int32_t row)
     return row < EL_BASE_ROWS && row >= EL_BASE_ROWS - EL_BACKGROUND_ROWS;
 }
 
-void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b)
+int32_t el_quantise(const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b, int8_t *row)
 {
     int64_t peak = 1, sum = 0, norm;
     for (int j = 0; j < EL_HIDDEN; j++) {
@@ -83,12 +82,17 @@ void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b
     for (int j = 0; j < EL_HIDDEN; j++) {
         int64_t value = (int64_t)a[j] * times_a + (b ? (int64_t)b[j] * times_b : 0);
         value = el_floor_div(value * 254 + peak, 2 * peak);
-        prototype(row)[j] = (int8_t)value;
+        row[j] = (int8_t)value;
         sum += value * value;
     }
-    norm = isqrt(sum * 65536);
-    norm = norm > 1 ? norm : 1;
-    norm_q8[row] = (int32_t)(is_background(row) ? norm * 8 / 7 : norm);
+    norm = el_isqrt(sum * 65536);
+    return norm > 1 ? (int32_t)norm : 1;
+}
+
+void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b)
+{
+    int32_t norm = el_quantise(a, times_a, b, times_b, prototype(row));
+    norm_q8[row] = is_background(row) ? norm * 8 / 7 : norm;
     if (row >= EL_BASE_ROWS) {
         near_q14[row] = nearness(row);
     }
@@ -101,7 +105,7 @@ void el_base_nearness(void)
     }
 }
 
-void el_cosines(void)
+static void plain_cosines(void)
 {
     for (int32_t k = 0; k < el_device.rows; k++) {
         const int8_t *row = prototype(k);
@@ -110,6 +114,14 @@ void el_cosines(void)
             dot += unit[j] * row[j];
         }
         cosine[k] = (int32_t)el_floor_div((int64_t)dot * 256, norm_q8[k]);
+    }
+}
+
+void el_cosines(void)
+{
+    plain_cosines();
+    for (int32_t k = EL_BASE_ROWS; k < el_device.rows; k++) {
+        cosine[k] += el_taken_back(k, prototype(k), norm_q8[k]);
     }
 }
 
@@ -192,7 +204,7 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step)
     int64_t total, along = 0, peak = 0;
     int32_t rows = el_device.rows;
     step->length = el_unit_embedding(pool);
-    el_cosines();
+    plain_cosines();
     total = exponentials();
     step->loss_q10 =
         (((el_log2_q10((uint64_t)total) - (15 << 10)) * 11357) >> 14) + cosine[el_nearest()] - cosine[target];
@@ -225,7 +237,7 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step)
 void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums)
 {
     int64_t total;
-    el_cosines();
+    plain_cosines();
     total = exponentials();
     for (int32_t k = EL_BASE_ROWS; k < el_device.rows; k++, sums += EL_HIDDEN) {
         int64_t share_q15 = (int64_t)weight[k] * 32768 / total - (k == target ? 32768 : 0);

@@ -6,10 +6,11 @@
 #include "fixed.h"
 
 #define MAGIC UINT32_C(0x314D4C45) /* "ELM1" */
-#define VERSION 2
+#define VERSION 3
 #define HEADER_BYTES 36
 #define CHECKED_FROM 16
 #define WORD_BYTES 8
+#define DIRECTION_BYTES (4 * EL_DIRECTION_NUMBERS + EL_DIRECTIONS * EL_HIDDEN) /* of a taught row */
 
 enum { AT_MAGIC = 0, AT_VERSION = 4, AT_BYTES = 8, AT_CRC = 12, AT_GENERATION = 16, AT_DIGEST = 20, AT_ROWS = 24,
        AT_WORDS = 28, AT_REHEARSAL = 32 };
@@ -39,6 +40,13 @@ static int32_t signed32(const uint8_t *p)
     return value < UINT32_C(0x80000000) ? (int32_t)value : (int32_t)(value - UINT32_C(0x80000000)) - INT32_MAX - 1;
 }
 
+static void read_numbers(const uint8_t *p, int32_t *numbers)
+{
+    for (int k = 0; k < EL_DIRECTION_NUMBERS; k++) {
+        numbers[k] = signed32(p + 4 * k);
+    }
+}
+
 static int32_t signed16(const uint8_t *p)
 {
     int32_t value = p[0] | p[1] << 8;
@@ -64,7 +72,7 @@ static uint32_t layer_weights(const el_layer *layer)
 
 static uint32_t image_bytes(uint32_t rows, uint32_t words, uint32_t rehearsal)
 {
-    uint32_t bytes = HEADER_BYTES + rows * EL_HIDDEN + words * WORD_BYTES + rehearsal;
+    uint32_t bytes = HEADER_BYTES + rows * EL_HIDDEN + (rows - EL_BASE_ROWS) * DIRECTION_BYTES + words * WORD_BYTES + rehearsal;
     for (int k = 0; k < EL_LAYERS; k++) {
         bytes += 2 * layer_weights(&el_layers[k]) + 16 * (uint32_t)el_layers[k].hidden;
     }
@@ -128,7 +136,8 @@ static const uint8_t *layer_at(const uint8_t *image, int k)
 
 static const uint8_t *records_at(const uint8_t *image)
 {
-    return layer_at(image, EL_LAYERS) + read32(image + AT_ROWS) * EL_HIDDEN + read32(image + AT_WORDS) * WORD_BYTES;
+    uint32_t rows = read32(image + AT_ROWS), taught = rows - EL_BASE_ROWS;
+    return layer_at(image, EL_LAYERS) + rows * EL_HIDDEN + taught * DIRECTION_BYTES + read32(image + AT_WORDS) * WORD_BYTES;
 }
 
 el_status el_image_sizes(const uint8_t *image, size_t size)
@@ -178,8 +187,18 @@ void el_image_row(const uint8_t *image, int32_t row)
 
 void el_image_records(const uint8_t *image)
 {
-    const uint8_t *p = records_at(image);
+    const uint8_t *p = layer_at(image, EL_LAYERS);
     el_device.rows = el_image_rows(image);
+    p += el_device.rows * EL_HIDDEN;
+    for (int32_t row = EL_BASE_ROWS; row < el_device.rows; row++, p += DIRECTION_BYTES) {
+        int32_t numbers[EL_DIRECTION_NUMBERS];
+        read_numbers(p, numbers);
+        el_directions_put(row, numbers, (const int8_t *)p + 4 * EL_DIRECTION_NUMBERS);
+    }
+    for (int32_t row = el_device.rows; row < EL_ROWS; row++) {
+        el_no_directions(row);
+    }
+    p = records_at(image);
     *el_rehearsal.used = (int32_t)read32(image + AT_REHEARSAL);
     for (int32_t n = 0; n < *el_rehearsal.used; n++) {
         el_rehearsal.bytes[n] = p[n];
@@ -208,6 +227,16 @@ static el_status check_numbers(const uint8_t *image)
         }
     }
     p += rows * EL_HIDDEN;
+    for (int32_t row = EL_BASE_ROWS; row < rows; row++, p += DIRECTION_BYTES) {
+        int32_t numbers[EL_DIRECTION_NUMBERS];
+        read_numbers(p, numbers);
+        for (int k = 0; k < EL_DIRECTION_NUMBERS; k++) {
+            int32_t most = k == 0 ? EL_MOST_TAKES : k == 1 ? 16384 : EL_MOST_LENGTH_Q14;
+            if (numbers[k] < 0 || numbers[k] > most) {
+                return EL_BAD_NUMBER;
+            }
+        }
+    }
     for (uint32_t n = 0; n < read32(image + AT_WORDS); n++, p += WORD_BYTES) {
         int32_t rejects = signed16(p + 2);
         if (signed16(p) < 0 || signed16(p) >= rows || rejects < 0 || rejects > (int32_t)read32(image + AT_WORDS)) {
@@ -240,6 +269,7 @@ static void take_over(const uint8_t *image)
     for (int32_t row = 0; row < el_device.rows; row++, p += EL_HIDDEN) {
         el_image_row(image, row);
     }
+    p += (el_device.rows - EL_BASE_ROWS) * DIRECTION_BYTES;
     el_base_nearness();
     for (int32_t n = 0; n < el_device.words; n++, p += WORD_BYTES) {
         el_word *word = &el_device.word[n];
@@ -298,6 +328,15 @@ static void put_contents(sink *to, const uint8_t *header)
         }
     }
     put(to, (const uint8_t *)el_memory.classifier_prototypes, (size_t)(el_device.rows * EL_HIDDEN));
+    for (int32_t row = EL_BASE_ROWS; row < el_device.rows; row++) {
+        int32_t numbers[EL_DIRECTION_NUMBERS];
+        const int8_t *vectors = el_directions_get(row, numbers);
+        for (int k = 0; k < EL_DIRECTION_NUMBERS; k++) {
+            write32(bytes, (uint32_t)numbers[k]);
+            put(to, bytes, 4);
+        }
+        put(to, (const uint8_t *)vectors, EL_DIRECTIONS * EL_HIDDEN);
+    }
     for (int32_t n = 0; n < el_device.words; n++) {
         const el_word *word = &el_device.word[n];
         write32(bytes, (uint32_t)word->row | (uint32_t)word->rejects << 16);

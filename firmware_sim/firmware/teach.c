@@ -5,7 +5,11 @@ int32_t el_enrol_begin(void)
 {
     el_clear(el_memory.learning_enrolled, EL_HIDDEN);
     el_device.takes = 0;
-    return el_device.rows < EL_ROWS ? el_device.rows : -1;
+    if (el_device.rows == EL_ROWS) {
+        return -1;
+    }
+    el_no_directions(el_device.rows);
+    return el_device.rows;
 }
 
 void el_enrol_more(int32_t row, int32_t weight)
@@ -31,6 +35,10 @@ static int take_slice(void)
         return 1;
     }
     el_unit_embedding(el_memory.learning_pool);
+    if (el_device.lesson.row >= EL_BASE_ROWS) {
+        el_directions_add(el_device.lesson.row, el_memory.learning_enrolled);
+        el_unit_embedding(el_memory.learning_pool);
+    }
     el_add_unit(el_memory.learning_enrolled, 1);
     el_device.takes++;
     el_device.lesson.status =

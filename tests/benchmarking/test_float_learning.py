@@ -15,6 +15,7 @@ from benchmarks.thresholds import with_thresholds  # noqa: E402
 from edgelearn.device.sizes import KIB  # noqa: E402
 from edgelearn.learning.evaluation import MEASURING, ClipReader, Draw, score_draw  # noqa: E402
 from edgelearn.learning.learner import TeachReport  # noqa: E402
+from edgelearn.learning.variants import altered  # noqa: E402
 from edgelearn.runtime.model import BASE_MODEL, load_model  # noqa: E402
 from edgelearn.runtime.rehearsed import RECORDINGS  # noqa: E402
 from edgelearn.runtime.voice import VoiceDevice  # noqa: E402
@@ -46,10 +47,16 @@ def test_a_step_is_the_device_s_without_thresholds_and_rounding() -> None:
     assert np.linalg.norm(mean) / np.linalg.norm(moved) == pytest.approx(1.0, abs=0.1)
 
 
-def test_without_steps_it_scores_as_the_device_s_prototypes_do() -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_without_steps_it_scores_as_the_device_s_prototypes_do(many: bool) -> None:
+    """Words of few takes, and of as many as have directions."""
     dense = with_thresholds(MODEL, 0, 0, [(MODEL.words[0].row, OTHERS[0])])
     device = VoiceDevice(dense, LONG_TAPE)
-    draw = Draw([TAKES[:3], OTHERS[:2]], [(0, frames) for frames in TAKES[3:]], {"me"}, ["me"] * len(TAKES[3:]))
+    mine, other = TAKES[:3], OTHERS[:2]
+    if many:
+        mine = [take for frames in TAKES[:3] for take in (frames, *altered(frames))]
+        other = [take for frames in OTHERS[:3] for take in (frames, *altered(frames))]
+    draw = Draw([mine, other], [(0, frames) for frames in TAKES[3:]], {"me"}, ["me"] * len(TAKES[3:]))
     floating = score_float(FloatLearner(device, dense, replace(MEASURING, steps=0, sweeps=0), {}), draw, OTHERS)
     fixed = score_draw(device, dense, draw, OTHERS, "prototype", MEASURING)
     assert floating.scores == pytest.approx(fixed.scores / 16384, abs=0.008)

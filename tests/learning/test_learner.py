@@ -385,7 +385,7 @@ def test_the_work_of_a_lesson_is_about_what_a_real_one_counts() -> None:
 
 
 def test_a_tape_without_room_for_the_gradients_of_the_rows_is_refused() -> None:
-    with pytest.raises(UsageError, match="a tape of 1 frames has no room for 4 taught rows: it needs 2"):
+    with pytest.raises(UsageError, match="a tape of 1 frames has no room for 4 taught rows: it needs 3"):
         make_toy(0, tape_frames=1)
 
 

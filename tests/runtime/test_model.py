@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgelearn.errors import ModelFileError, UsageError
+from edgelearn.learning.directions import MOST_LENGTH_Q14, MOST_TAKES, Saved, no_directions
 from edgelearn.runtime import model as model_module
 from edgelearn.runtime.model import BASE_MODEL, Model, check_word_name, load_model, open_user_model, save_model
 from edgelearn.store.model_file import ModelFile, previous_path, undo_model
@@ -22,8 +23,9 @@ PATH = Path("m.npz")
 def same(a: Model, b: Model) -> bool:
     arrays = ("prototypes", "rehearsal")
     return (
-        replace(a, params={}, **dict.fromkeys(arrays), activity=None, generation=None)  # type: ignore[arg-type]
-        == replace(b, params={}, **dict.fromkeys(arrays), activity=None, generation=None)  # type: ignore[arg-type]
+        replace(a, params={}, **dict.fromkeys(arrays), activity=None, directions=None, generation=None)  # type: ignore[arg-type]
+        == replace(b, params={}, **dict.fromkeys(arrays), activity=None, directions=None, generation=None)  # type: ignore[arg-type]
+        and all(map(np.array_equal, a.directions, b.directions))
         and np.array_equal(a.activity.weights_q5, b.activity.weights_q5)
         and a.activity.bias_q18 == b.activity.bias_q18
         and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
@@ -96,6 +98,9 @@ def test_what_does_not_belong_together_is_refused(
         ({"prototypes": np.zeros((3, 128), np.int8)}, "no prototype"),
         ({"rehearsal": np.zeros((2, 2), np.uint8)}, "not those of its network"),
         ({"rehearsal": np.zeros(2, np.int32)}, "not those of its network"),
+        ({"directions.lengths_q14": None}, "has no directions.lengths_q14"),
+        ({"directions.heard": np.zeros((1, 2), np.int32)}, "directions of its words"),
+        ({"directions.vectors": np.zeros((1, 4, 128), np.int8)}, "directions of its words"),
         ({"activity": np.zeros(64, np.int8)}, "tells speech from noise is not that of its network"),
         ({"activity": np.zeros(128, np.int16)}, "tells speech from noise is not that of its network"),
     ],
@@ -113,6 +118,36 @@ def test_a_model_from_before_there_was_a_readout_has_none(model: Model) -> None:
     file = model.to_file()
     del file.arrays["activity"], file.manifest["activity_bias_q18"]
     assert len(Model.from_file(file, PATH).activity.weights_q5) == 0
+
+
+def with_a_taught_word(model: Model) -> ModelFile:
+    rows = np.vstack([model.prototypes, model.prototypes[:1]])
+    return replace(model, prototypes=rows, directions=no_directions(1, 128)).to_file()
+
+
+def test_of_a_model_from_before_there_were_directions_none_are_known(model: Model) -> None:
+    file = with_a_taught_word(model)
+    for name in Saved._fields:
+        del file.arrays[f"directions.{name}"]
+    assert Model.from_file(file, PATH).directions.fits(1, 128)
+
+
+@pytest.mark.parametrize(("name", "most"), [("heard", MOST_TAKES), ("lengths_q14", MOST_LENGTH_Q14)])
+def test_directions_beyond_their_bounds_are_refused(model: Model, name: str, most: int) -> None:
+    file = with_a_taught_word(model)
+    vectors = file.arrays["directions.vectors"]
+    for other in (vectors[:, :3], vectors.astype(np.int16), vectors[:, :, :64]):
+        file.arrays["directions.vectors"] = other
+        with pytest.raises(ModelFileError, match="directions of its words"):
+            Model.from_file(file, PATH)
+    file.arrays["directions.vectors"] = vectors
+    numbers = file.arrays[f"directions.{name}"]
+    numbers[0, 0] = most
+    assert Model.from_file(file, PATH).directions.fits(1, 128)
+    for wrong in (most + 1, -1):
+        numbers[0, 0] = wrong
+        with pytest.raises(ModelFileError, match="directions of its words"):
+            Model.from_file(file, PATH)
 
 
 def test_the_users_model_starts_as_the_shipped_one(model: Model, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from edgelearn.errors import EdgelearnError
 from edgelearn.firmware.export import export_c
 from edgelearn.firmware.headers import identifier
 from edgelearn.firmware.image import HEADER, encode_image, planes, shape_digest
+from edgelearn.learning.directions import DIRECTIONS, MOST_LENGTH_Q14, MOST_TAKES, Saved
 from edgelearn.learning.learner import LearnerConfig, TeachReport
 from edgelearn.runtime.model import Model, Word
 from edgelearn.runtime.voice import VoiceDevice
@@ -103,6 +104,22 @@ def image_of(model: Model, device: VoiceDevice) -> bytes:
     return encode_image(model, shape_digest(model, device.classifier.config.taught_rows), 3)
 
 
+def with_taught_words(model: Model, rng: np.random.Generator) -> Model:
+    """The model with two words more, with the directions that takes have left, in numbers up to their bounds."""
+    rows = rng.integers(-127, 128, (2, model.network.hidden)).astype(np.int8)
+    vectors = rng.integers(-127, 128, (2, DIRECTIONS, model.network.hidden)).astype(np.int8)
+    rows[:, 0] = vectors[:, :, 0] = 127  # the largest component of what is quantised
+    heard = np.array([[12, 13000], [MOST_TAKES, 1 << 14]], np.int32)
+    lengths = np.array([[5000, 4000, 3000, 0], [MOST_LENGTH_Q14] * DIRECTIONS], np.int32)
+    words = tuple(Word(name, len(model.prototypes) + n, 8000, True) for n, name in enumerate(("one more", "another")))
+    return replace(
+        model,
+        prototypes=np.vstack([model.prototypes, rows]),
+        words=(*model.words, *words),
+        directions=Saved(heard, vectors, lengths),
+    )
+
+
 def region(library: ctypes.CDLL, device: VoiceDevice, name: str) -> tuple[NDArray, NDArray]:
     """The same bytes of the arena in C and in Python."""
     found = next(r for r in device.arena.regions if r.name == name)
@@ -144,9 +161,10 @@ def test_the_memory_map_is_that_of_the_plan(exported: Path, model: Model) -> Non
     assert f"#define EL_ARENA_BYTES {device.arena.used_bytes}\n" in header
 
 
-def test_what_is_saved_is_loaded(library: ctypes.CDLL, model: Model) -> None:
-    device = make_device(model)
-    image = image_of(model, device)
+def test_what_is_saved_is_loaded(library: ctypes.CDLL, model: Model, rng: np.random.Generator) -> None:
+    taught = with_taught_words(model, rng)
+    device = make_device(taught)
+    image = image_of(device.model(), device)
     assert library.el_load(image, len(image)) == OK
     assert library.el_image_bytes() == len(image)
     pieces: list[bytes] = []
@@ -154,6 +172,8 @@ def test_what_is_saved_is_loaded(library: ctypes.CDLL, model: Model) -> None:
     library.el_save(3, kind(lambda _, data, count: pieces.append(ctypes.string_at(data, count))), None)
     assert b"".join(pieces) == image
     assert all(np.array_equal(array, model.params[key]) for key, array in planes(image, model).items())
+    for name in ("vectors", "norms", "lengths", "heard"):
+        np.testing.assert_array_equal(*region(library, device, f"classifier.directions.{name}"))
 
 
 def damaged(image: bytes, at: int, value: int, seal: bool = True) -> bytes:
@@ -165,13 +185,18 @@ def damaged(image: bytes, at: int, value: int, seal: bool = True) -> bytes:
     return bytes(changed)
 
 
-def test_an_image_is_not_trusted(library: ctypes.CDLL, model: Model) -> None:
+def test_an_image_is_not_trusted(library: ctypes.CDLL, model: Model, rng: np.random.Generator) -> None:
+    model = with_taught_words(model, rng)
     device = make_device(model)
     image = image_of(model, device)
     assert library.el_load(image, len(image)) == OK
     before = region(library, device, "network.layer0.weights_hi")[0].copy()
     word_at = len(image) - len(model.rehearsal) - 8 * len(model.words)
+    directions_at = word_at - 2 * (4 * (2 + DIRECTIONS) + DIRECTIONS * model.network.hidden)
     bad = [
+        *((damaged(image, directions_at, number), BAD_NUMBER) for number in (MOST_TAKES + 1, 2**32 - 1)),
+        *((damaged(image, directions_at + 4, number), BAD_NUMBER) for number in ((1 << 14) + 1, 2**32 - 1)),
+        *((damaged(image, directions_at + 20, number), BAD_NUMBER) for number in (MOST_LENGTH_Q14 + 1, 2**32 - 1)),
         (image[:20], TOO_SHORT),
         (b"", TOO_SHORT),
         (damaged(image, 0, 1), NOT_A_MODEL),
@@ -269,8 +294,9 @@ def test_fuzzed_images_under_sanitizers(
     program = tmp_path / "load"
     files = [str(path) for path in exported.glob("*.c") if path.name != "selftest.c"]
     subprocess.run(["gcc", "-std=c99", *sanitizers, "-I", exported, *files, harness, "-o", program], check=True)
-    image = image_of(model, make_device(model))
     rng = np.random.default_rng(11)
+    model = with_taught_words(model, rng)
+    image = image_of(model, make_device(model))
     tail = len(image) - len(model.rehearsal) - 8 * len(model.words)
     data = bytearray(len(image).to_bytes(4, "little") + image)
     cases = 60
