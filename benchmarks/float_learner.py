@@ -20,7 +20,7 @@ import torch
 from edgelearn.device.arena import Arena
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
-from edgelearn.learning.directions import DIRECTIONS, EIGHTHS, LEAST_TAKES, VARIANCE_BITS
+from edgelearn.learning.directions import DIRECTIONS, LEAST_TAKES, VARIANCE_BITS
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
 from edgelearn.learning.head import LOGIT_SCALE
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
@@ -121,7 +121,7 @@ class FloatLearner:
         """Return the scores [n, words] of the taught words at `rows` for unit embeddings [n, H], see `classifier`."""
         cosines = self.cosines(units)
         for row, (ways, shares) in self._directions.items():  # see `directions`
-            cosines[:, row] += EIGHTHS / 8 * ((units - self.rows[row]) @ ways.T) ** 2 @ shares
+            cosines[:, row] += 0.5 * ((units - self.rows[row]) @ ways.T) ** 2 @ shares
         rival = cosines[:, : self._base].max(axis=1)
         taught = cosines[:, self._base :]
         columns = []

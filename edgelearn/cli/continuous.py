@@ -67,7 +67,7 @@ def _stream_row(dataset: str, fields: dict[str, Any]) -> tuple[object, ...]:
 
 
 def evaluate_incremental(args: argparse.Namespace, clips: list[ClipInfo]) -> int:
-    """Print every step of the course: with thresholds, without them, moving rows only, and not learning at all."""
+    """Print every step of the course: with thresholds and without, with a frozen network three ways."""
     from edgelearn.device.sizes import parse_size
     from edgelearn.learning.learner import LearnerConfig
     from edgelearn.runtime.incremental import Incremental, plan_course
@@ -81,8 +81,8 @@ def evaluate_incremental(args: argparse.Namespace, clips: list[ClipInfo]) -> int
     together = protocol.joint(joint)
     rows = []
     for thresholds, learner, model in (
-        ("shipped", "sparse_bptt", delta), ("zero", "sparse_bptt", dense), ("shipped", "sweeps", delta),
-        ("shipped", "prototype", delta),
+        ("shipped", "sparse_bptt", delta), ("zero", "sparse_bptt", dense), ("shipped", "directions", delta),
+        ("shipped", "sweeps", delta), ("shipped", "prototype", delta),
     ):  # fmt: skip
         for fields, accuracy_joint in zip(protocol.run(model, learner), together, strict=True):
             if args.json:

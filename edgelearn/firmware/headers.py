@@ -25,7 +25,6 @@ from edgelearn.engine.layout import scaled
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.directions import (
     DIRECTIONS,
-    EIGHTHS,
     LEAST_TAKES,
     MOST_LENGTH_Q14,
     MOST_TAKES,
@@ -115,7 +114,6 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_DIRECTIONS": DIRECTIONS,
         "EL_DIRECTION_TAKES": LEAST_TAKES,
         "EL_VARIANCE_BITS": VARIANCE_BITS,
-        "EL_EIGHTHS": EIGHTHS,
         "EL_ROUNDS": ROUNDS,
         "EL_MOST_TAKES": MOST_TAKES,
         "EL_MOST_LENGTH_Q14": MOST_LENGTH_Q14,

@@ -25,7 +25,7 @@ from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.adaptation import add_row_gradient, descend
-from edgelearn.learning.directions import DIRECTIONS, Directions
+from edgelearn.learning.directions import DIRECTIONS, Directions, directions_bytes
 from edgelearn.learning.head import (
     EXP2_Q15,
     LOGIT_SCALE,
@@ -159,6 +159,10 @@ class Classifier:
         table: NDArray[np.int8] = self._prototypes[: self.rows].copy()
         return table
 
+    def table(self) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+        """Return all rows in use (int8 [rows, H]) and their norms (Q8), as they are: not to be written to."""
+        return self._prototypes[: self.rows], self._norms_q8[: self.rows]
+
     def embed(self, pool: NDArray[np.int32]) -> NDArray[np.int16]:
         """Return the unit embedding (int16 Q14) of a pooled sum of h (int32 [H])."""
         unit_embedding(pool, self._u_q14)
@@ -282,5 +286,5 @@ class Classifier:
 def classifier_bytes(config: ClassifierConfig) -> int:
     """Return the arena bytes of a `Classifier`."""
     table = -(-config.rows * config.hidden // 4) * 4
-    directions = config.taught_rows * (DIRECTIONS * (config.hidden + 8) + 8)
+    directions = config.taught_rows * directions_bytes(DIRECTIONS, config.hidden)
     return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden + directions

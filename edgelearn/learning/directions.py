@@ -2,8 +2,8 @@
 
 A prototype says where a word lies, not how it varies: several people, or one on several days, say it differently, and
 mostly in the same few ways.  For unit vectors u and p the cosine is 1 - |u - p|^2 / 2; of the part of u - p along a
-direction of variance v most is taken off again, 3/4 of v / (v + 1/64).  That is a Gaussian of its own low-rank
-covariance for each word, without its determinant (as in tangent distance, Simard et al., NIPS 1992).
+direction of variance v a share of v / (v + 1/8) is taken off again.  That is a Gaussian of its own low-rank covariance
+for each word, without its determinant (as in tangent distance, Simard et al., NIPS 1992).
 
 The directions are the first singular vectors of the takes about their mean, kept up take by take: the newest joins
 those that are kept, all are made orthogonal by Jacobi rotations (Hestenes, J. SIAM 1958) and the shortest is dropped,
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 DIRECTIONS = 4  # of a taught word: two say less, six no more
 LEAST_TAKES = 10  # before that a few takes of one person say more of them than of the word
-VARIANCE_BITS = 6  # of a direction: 1/64, a fifth of the largest
+VARIANCE_BITS = 3  # 2^-3, to which the variance along a direction is compared: somewhat more than the largest have
 MOST_TAKES = 1 << 15  # of which a word learns how it varies: no sum of squares is beyond 2^47 then
-EIGHTHS = 3  # of the square of a distance along a direction that are taken back: all of it would be four
 MOST_LENGTH_Q14 = 1 << 23  # of a direction: the root of MOST_TAKES times 2
 ROUNDS = 3  # of rotations: as good as orthogonal, most of the vectors are to begin with
 TAKES, MEAN = 0, 1  # of `heard`
+HEARD_BYTES, NUMBERS_BYTES = 8, 8  # of a row; of a direction its norm and its length
 
 
 @kernel
@@ -124,12 +124,12 @@ def count_take(kept: int, hidden: int) -> Counts:
 
 @kernel
 def take_back(
-    u: Any, rows: Any, row_norms_q8: Any, cos_q14: Any, least_takes: int, eighths: int, heard: Any, directions: Any,
-    norms_q8: Any, lengths_q14: Any,
+    u: Any, rows: Any, row_norms_q8: Any, cos_q14: Any, least_takes: int, variance_bits: int, heard: Any,
+    directions: Any, norms_q8: Any, lengths_q14: Any,
 ) -> None:  # fmt: skip
     """Add to the cosines (Q14, int32 [R]) of rows (int8 [R, H]) to u (int16 [H], Q14) what lies along their directions.
 
-    That is so many eighths of the square of u - p along each, times v / (v + 1/64); nothing for fewer takes than
+    That is half the square of u - p along each, times v / (v + 2^-variance_bits); nothing for fewer takes than
     `least_takes`. heard, directions, norms_q8, lengths_q14: of the same rows, as in `add_take`.
     """
     for n in range(rows.shape[0]):
@@ -147,9 +147,19 @@ def take_back(
             apart_q14 = (np.int64(of_u) << 8) // norm - (np.int64(of_row) << 30) // (norm * np.int64(row_norms_q8[n]))
             # of all takes together, as is what it is compared with
             square_q28 = np.int64(lengths_q14[n, k]) * np.int64(lengths_q14[n, k])
-            share_q15 = (square_q28 << 15) // (square_q28 + (takes << (28 - VARIANCE_BITS)))
+            share_q15 = (square_q28 << 15) // (square_q28 + (takes << (28 - variance_bits)))
             total += (apart_q14 * apart_q14 * share_q15) >> 29
-        cos_q14[n] += np.int32((eighths * total) >> 3)
+        cos_q14[n] += np.int32(total >> 1)
+
+
+def directions_within(capacity_bytes: int, rows: int, hidden: int) -> int:
+    """Return how many directions each of so many rows can have in that many bytes."""
+    return max(0, (capacity_bytes // rows - HEARD_BYTES) // (hidden + NUMBERS_BYTES))
+
+
+def directions_bytes(kept: int, hidden: int) -> int:
+    """Return the arena bytes of a row of `Directions`."""
+    return kept * (hidden + NUMBERS_BYTES) + HEARD_BYTES
 
 
 class Saved(NamedTuple):
@@ -191,11 +201,11 @@ class Directions:
 
     def take_back(
         self, unit: NDArray[np.int16], rows: NDArray[np.int8], norms_q8: NDArray[np.int32], cos_q14: NDArray[np.int32],
-        least_takes: int = LEAST_TAKES, eighths: int = EIGHTHS,
+        least_takes: int = LEAST_TAKES, variance_bits: int = VARIANCE_BITS,
     ) -> None:  # fmt: skip
         """Add to the cosines of the first rows what lies along their directions, see `take_back`."""
         take_back(
-            unit, rows, norms_q8, cos_q14, least_takes, eighths, self._heard, self._vectors, self._norms_q8,
+            unit, rows, norms_q8, cos_q14, least_takes, variance_bits, self._heard, self._vectors, self._norms_q8,
             self._lengths_q14,
         )  # fmt: skip
 

@@ -1,14 +1,14 @@
 """`evaluate incremental`: base words first, then a few new ones at a time, batch 1, with bounded memories of the old.
 
 The experiment of Chen et al., AAAI 2024 (arXiv 2312.09391), on the device: each new word gets a row from all its
-training clips, then every clip is a gradient step of its own. Sweeps over the clips and over what a memory of so many
-bytes holds of the older words come last: gradient steps on the rows of all words.
+training clips, then every clip is a gradient step of its own. What is remembered of words, within so many bytes, are
+the directions in which their clips differ; to compare with, embeddings, and gradient steps on the rows of all words.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +17,17 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import UsageError
-from edgelearn.learning.adaptation import WEIGHT_ONE, sweep
-from edgelearn.learning.embeddings import EmbeddingMemory
 from edgelearn.learning.evaluation import ClipReader, Frames, Units, bootstrap_interval, embed_all
 from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.runtime.course_memory import MEMORIES, Embeddings, Means
 from edgelearn.runtime.voice import MOST_TAPE_FRAMES, VoiceDevice, device_bytes
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
-    from edgelearn.learning.classifier import Classifier
     from edgelearn.runtime.model import Model
 
 BASE_WORDS, STEPS, WORDS_A_STEP = 20, 5, 3
-SWEEPS, ROW_RATE_Q16 = 60, 39322
-"""More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
 NO_FRAMES = 0  # bytes of utterances to run again
-
-Embeddings = NDArray[np.int16]
-"""Unit embeddings of utterances, Q14, [n, H]."""
-Exemplar = tuple[NDArray[np.int16], int, int]
-"""A unit embedding (Q14), its row, and how many utterances it stands for or its weight (Q15)."""
 
 
 def key_of(clip: ClipInfo) -> str:
@@ -106,31 +97,31 @@ class Incremental:
         device = self._device(model)
         units, _ = embed_all(device, self._utterances(model, self._tests))
         rows = {word: row for row, word in enumerate(model.labels)}
-        return [float(np.mean(self._right(device, units, rows, words))) for words in self._so_far()]
+        return [float(np.mean(self._right(device.classifier.cosines, units, rows, words))) for words in self._so_far()]
 
     def run(self, base: Model, learner: str) -> Iterator[dict[str, Any]]:
         """Learn the course on a model of its base words: yields the result of each step, the base's first.
 
-        learner: sparse_bptt, sweeps for gradient steps on rows only, or prototype for none (and no memory).  Raises
-        UsageError for a model of other words.
+        learner: sparse_bptt, directions for no gradient steps, sweeps for gradient steps on rows only and a memory of
+        embeddings, or prototype for neither (and no memory).  Raises UsageError for a model of other words.
         """
         _check_words(base, self.course.base)
         device = self._device(base)
-        memory = EmbeddingMemory(self._rehearsal_bytes, base.network.hidden)
+        memory = MEMORIES[learner](self._rehearsal_bytes, len(self.course.words), device.classifier)
         rng = np.random.default_rng(self._seed)
         rows = {word: row for row, word in enumerate(base.labels)}
         tests = self._utterances(base, self._tests)
         speakers = [clip.speaker for clip in self._tests]
         if learner != "prototype":
-            takes = self._takes(base, self.course.base)
-            self._remember(memory, rows, self._hear(device, takes, TeachReport()), rng)
+            heard = self._hear(device, self._takes(base, self.course.base), TeachReport())
+            memory.begin({rows[word]: units for word, units in heard.items()}, rng)
         for step, words in enumerate(self._so_far()):
-            counts, swept, updates = Counts(), Counts(), 0
+            counts, remembered, updates = Counts(), Counts(), 0
             if step:
                 takes = self._takes(base, self.course.steps[step - 1])
-                counts, swept, updates = self._learn(device, memory, takes, rows, learner, rng)
-            units, heard = embed_all(device, tests)
-            right = self._right(device, units, rows, words)
+                counts, remembered, updates = self._learn(device, memory, takes, rows, learner, rng)
+            units, spent = embed_all(device, tests)
+            right = self._right(memory.cosines, units, rows, words)
             known = [speaker for speaker, clip in zip(speakers, self._tests, strict=True) if key_of(clip) in words]
             yield {
                 "step": step,
@@ -142,20 +133,20 @@ class Incremental:
                 "rehearsal_used_bytes": memory.used_bytes,
                 "updates": updates,
                 "sparsity": counts.sparsity,
-                **_work(device, counts, swept, updates),
-                "macs_inference": heard.macs_forward,
-                "macs_inference_dense": heard.macs_dense_forward,
-                "memory_accesses_inference": heard.weight_bytes_read,
-                "memory_accesses_inference_dense": heard.macs_dense_forward,
+                **_work(device, counts, remembered, updates),
+                "macs_inference": spent.macs_forward,
+                "macs_inference_dense": spent.macs_dense_forward,
+                "memory_accesses_inference": spent.weight_bytes_read,
+                "memory_accesses_inference_dense": spent.macs_dense_forward,
                 "saturations": counts.saturations,
             }
 
     def _learn(
-        self, device: VoiceDevice, memory: EmbeddingMemory, takes: dict[str, list[Frames]], rows: dict[str, int],
+        self, device: VoiceDevice, memory: Means, takes: dict[str, list[Frames]], rows: dict[str, int],
         learner: str, rng: np.random.Generator,
     ) -> tuple[Counts, Counts, int]:  # fmt: skip
-        """Learn the words of a step and add their rows; returns what network and sweeps cost, and gradient steps."""
-        report, swept, updates = TeachReport(), Counts(), 0
+        """Learn the words of a step and add their rows; returns what network and memory cost, and gradient steps."""
+        report, updates = TeachReport(), 0
         heard = self._hear(device, takes, report)
         for word, units in heard.items():
             rows[word] = device.classifier.add_row(units.sum(axis=0, dtype=np.int64))
@@ -167,10 +158,8 @@ class Incremental:
             heard = self._hear(device, takes, report)
             for word, units in heard.items():
                 device.classifier.set_row(rows[word], units.sum(axis=0, dtype=np.int64))
-        if learner != "prototype":
-            swept = self._sweep(device.classifier, memory, {rows[word]: units for word, units in heard.items()})
-            swept += self._remember(memory, rows, heard, rng)
-        return report.counts, swept, updates
+        spent = memory.learn({rows[word]: units for word, units in heard.items()}, rng)
+        return report.counts, spent, updates
 
     def _hear(self, device: VoiceDevice, takes: dict[str, list[Frames]], report: TeachReport) -> dict[str, Embeddings]:
         """Return the unit embeddings of utterances, by word; what that cost goes to the report."""
@@ -180,26 +169,6 @@ class Incremental:
             heard[word] = units.astype(np.int16)
             report.counts += counts
         return heard
-
-    def _sweep(self, classifier: Classifier, memory: EmbeddingMemory, fresh: dict[int, Embeddings]) -> Counts:
-        """Move all rows, by the clips of a step and the memory; every row weighs the same.
-
-        fresh: the clips' unit embeddings, by row.  Returns what it cost.
-        """
-        exemplars = [(unit, row, 1) for row, units in fresh.items() for unit in units]
-        weighted, base_weights = weights_of([*exemplars, *memory.units()], classifier)
-        moved = range(classifier.rows)
-        sums = np.empty((len(moved), classifier.config.hidden), np.int32)
-        swept = Counts()
-        for _ in range(SWEEPS):
-            swept += sweep(classifier, weighted, base_weights, moved, ROW_RATE_Q16, sums)
-        return swept
-
-    def _remember(
-        self, memory: EmbeddingMemory, rows: dict[str, int], heard: dict[str, Embeddings], rng: np.random.Generator
-    ) -> Counts:
-        """Let the memory have the embeddings of words, in random order; returns what it cost."""
-        return sum((memory.add(rows[word], rng.permutation(units)) for word, units in heard.items()), Counts())
 
     def _step(
         self, device: VoiceDevice, frames: Frames, row: int, rng: np.random.Generator, report: TeachReport
@@ -226,12 +195,15 @@ class Incremental:
         for step in range(len(self.course.steps) + 1):
             yield set(self.course.base).union(*self.course.steps[:step])
 
-    def _right(self, device: VoiceDevice, units: Units, rows: dict[str, int], words: set[str]) -> NDArray[np.bool_]:
+    def _right(
+        self, cosines: Callable[[NDArray[np.int16]], NDArray[np.int32]], units: Units, rows: dict[str, int],
+        words: set[str],
+    ) -> NDArray[np.bool_]:  # fmt: skip
         """Return which of the test clips of `words` are nearest to their own row, of the rows of these words."""
         names = sorted(words)
         where = np.array([rows[word] for word in names])
         mine = [n for n, clip in enumerate(self._tests) if key_of(clip) in words]
-        found = [names[int(np.argmax(device.classifier.cosines(units[n].astype(np.int16))[where]))] for n in mine]
+        found = [names[int(np.argmax(cosines(units[n].astype(np.int16))[where]))] for n in mine]
         return np.array([word == key_of(self._tests[n]) for word, n in zip(found, mine, strict=True)])
 
 
@@ -239,26 +211,6 @@ def _check_words(model: Model, wanted: Sequence[str]) -> None:
     if set(model.labels) != set(wanted):
         missing = sorted(set(wanted) ^ set(model.labels))[0]
         raise UsageError(f"the model was not trained on the words of this course: {missing!r}", "see --models")
-
-
-def weights_of(exemplars: Sequence[Exemplar], classifier: Classifier) -> tuple[list[Exemplar], list[int]]:
-    """Return exemplars with their weights (Q15) instead of how many utterances each stands for, and the base rows'.
-
-    A base row counts as one utterance of its word.  The weights of a row's utterances are steps of a sum that is
-    rounded, so that they add up to the row's share.
-    """
-    base = classifier.config.base_rows
-    total = Counter(range(base))
-    for _, row, number in exemplars:
-        total[row] += number
-    share, passed = WEIGHT_ONE // classifier.rows, Counter[int]()
-
-    def weight(row: int, number: int) -> int:
-        before = share * passed[row] // total[row]
-        passed[row] += number
-        return share * passed[row] // total[row] - before
-
-    return [(unit, row, weight(row, number)) for unit, row, number in exemplars], [weight(k, 1) for k in range(base)]
 
 
 def _interval(right: NDArray[np.bool_], speakers: Sequence[str], seed: int) -> tuple[float, float]:

@@ -132,7 +132,7 @@ int32_t el_taken_back(int32_t row, const int8_t *prototype, int32_t norm_q8)
         share_q15 = ((length * length) << 15) / (length * length + (takes << (28 - EL_VARIANCE_BITS)));
         total += (apart_q14 * apart_q14 * share_q15) >> 29;
     }
-    return (int32_t)((EL_EIGHTHS * total) >> 3);
+    return (int32_t)(total >> 1);
 }
 
 void el_directions_put(int32_t row, const int32_t *numbers, const int8_t *vectors)

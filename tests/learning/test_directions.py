@@ -9,7 +9,6 @@ from edgelearn.device.arena import Arena
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.directions import (
     DIRECTIONS,
-    EIGHTHS,
     LEAST_TAKES,
     MOST_LENGTH_Q14,
     MOST_TAKES,
@@ -85,7 +84,7 @@ def test_all_of_it_is_exact(rng: np.random.Generator, count: int, rank: int) -> 
     row, norm = reference_head.quantise_prototype(total.tolist())
     probes = [takes[0], takes_of(rng, 1)[0]]
     for probe in probes:
-        expected = word.taken_back(probe.tolist(), row, norm, 0, EIGHTHS)
+        expected = word.taken_back(probe.tolist(), row, norm, 0)
         assert added(directions, probe, total[None]) == [expected]
 
 

@@ -13,20 +13,22 @@ from edgelearn.device.arena import Arena
 from edgelearn.errors import UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
+from edgelearn.learning.directions import count_take, directions_bytes, directions_within
 from edgelearn.learning.learner import LearnerConfig
+from edgelearn.runtime.course_memory import MEMORIES, SWEEPS, weights_of
 from edgelearn.runtime.incremental import (
-    SWEEPS,
     Course,
     Incremental,
     key_of,
     plan_course,
-    weights_of,
     without_thresholds,
 )
 from edgelearn.runtime.model import Model
+from tests.reference_head import quantise_prototype as quantise
 from tests.runtime.folders import TRAIN, course_data, trained
 
 KIB = 1024
+KEPT = directions_within(16 * KIB, 35, 128)
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +58,22 @@ def test_learning_the_course(model: Model, clips: list[ClipInfo]) -> None:
         assert 3 * TRAIN // 2 < step["updates"] <= 3 * TRAIN
         assert 0 < step["macs"] < 0.7 * step["macs_dense"]
         assert 0 < step["memory_accesses"] < step["memory_accesses_dense"]
-        assert step["rehearsal_used_bytes"] <= step["rehearsal_bytes"] == 16 * KIB
+        assert step["rehearsal_used_bytes"] == step["classes"] * directions_bytes(KEPT, 128) <= 16 * KIB
+        assert step["rehearsal_bytes"] == 16 * KIB
     assert steps[-1]["accuracy"] > 0.4
     assert list(protocol.run(base, "sparse_bptt")) == steps
     frozen = list(protocol.run(base, "prototype"))
-    assert frozen[0] == steps[0] | {"rehearsal_used_bytes": 0}
+    assert {key for key in steps[0] if steps[0][key] != frozen[0][key]} <= {
+        "accuracy", "accuracy_ci95", "rehearsal_used_bytes",
+    }  # fmt: skip
     assert {step["updates"] for step in frozen} == {step["rehearsal_used_bytes"] for step in frozen} == {0}
     rows_only = list(protocol.run(base, "sweeps"))
-    assert rows_only[0] == steps[0]
+    assert rows_only[0] == frozen[0] | {"rehearsal_used_bytes": 20 * TRAIN * 131}
+    directions = list(protocol.run(base, "directions"))
+    assert directions[0] == steps[0]
+    for step, frozen_step in zip(directions[1:], frozen[1:], strict=True):
+        joined = 3 * TRAIN * count_take(KEPT, 128).macs_forward
+        assert (step["updates"], step["macs"]) == (0, frozen_step["macs"] + joined)
     for step, frozen_step in zip(rows_only[1:], frozen[1:], strict=True):
         assert step["updates"] == 0
         # new clips are heard for their rows; SWEEPS times as many products as utterances, rows and components, at least
@@ -95,6 +105,29 @@ def test_every_row_has_the_same_weight_whatever_its_utterances_stand_for() -> No
     for (_, row, number), (_, _, weight) in zip(exemplars, weighted, strict=True):
         assert abs(weight - share * number / {0: 302, 3: 330, 4: 10}[row]) < 1
     assert base[1:] == [WEIGHT_ONE // 5] * 2
+
+
+@pytest.mark.parametrize("capacity", [0, 200, 4 * KIB])
+def test_directions_of_a_course_are_of_every_row_and_fill_the_room(rng: np.random.Generator, capacity: int) -> None:
+    classifier = Classifier(ClassifierConfig(16, 2, 4), Arena(1 << 14))
+    classifier.load(rng.integers(-127, 128, (2, 16)).astype(np.int8))
+    ways = rng.normal(size=(3, 16)) * 3000
+    clips = [(rng.normal(size=16) * 4000 + rng.normal(size=(9, 3)) @ ways).astype(np.int16) for _ in range(3)]
+    clips = [np.array([classifier.embed(clip.astype(np.int32)) for clip in mine]) for mine in clips]
+    memory = MEMORIES["directions"](capacity, 3, classifier)
+    memory.begin({0: clips[0], 1: clips[1]}, rng)
+    classifier.add_row(clips[2].sum(axis=0, dtype=np.int64))
+    memory.learn({2: clips[2]}, rng)
+    kept = directions_within(capacity, 3, 16)
+    assert kept == {0: 0, 200: 2, 4 * KIB: 56}[capacity]
+    assert memory.used_bytes == 3 * directions_bytes(kept, 16) <= max(capacity, 24)
+    for row, mine in enumerate(clips):
+        plain, found = classifier.cosines(mine[0]), memory.cosines(mine[0])
+        _, norm = quantise(mine.sum(axis=0).tolist())
+        assert classifier.table()[1][row] == norm
+        distance = (1 << 14) - plain[row]
+        least, most = {0: (0, 0), 2: (0.3, 1), 56: (0.8, 1)}[kept]
+        assert least * distance - 9 <= found[row] - plain[row] <= most * distance + 9
 
 
 def test_without_thresholds_all_work_is_done(model: Model, clips: list[ClipInfo]) -> None:
