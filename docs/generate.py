@@ -320,8 +320,8 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "classes": "base: classes that were decided between",
         "sparsity": "base: share of deltas that were skipped",
         "dataset, learner, condition": (
-            "fewshot: what this line is about; learner, in incremental: sparse_bptt, sweeps (gradient steps on rows "
-            "only) or prototype"
+            "fewshot: what this line is about; learner, in incremental: sparse_bptt, directions (no gradient), "
+            "sweeps (gradient steps on rows only) or prototype"
         ),
         "across_speakers": (
             "fewshot: whether the takes are of N people and the tests of everyone else, and not both of one speaker; "
@@ -375,7 +375,7 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "step, seed": "incremental: 0 are the base words; which words, in which order",
         "accuracy_joint": "incremental: of the network that was trained on all words together",
         "accuracy_ci95": "incremental: interval of accuracy over speakers",
-        "rehearsal_bytes, rehearsal_used_bytes": "incremental: bytes of exemplars, and how many were used",
+        "rehearsal_bytes, rehearsal_used_bytes": "incremental: bytes of what is remembered, and how many were used",
         "updates": "incremental: gradient steps of this step",
         "macs, macs_dense": "incremental: multiply-accumulates of these, and with every column active",
         "memory_accesses, memory_accesses_dense": "incremental: bytes of weights read and written by these, the same",

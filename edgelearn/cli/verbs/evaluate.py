@@ -61,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="incremental: folder of its networks; what is not there is trained (PyTorch, half an hour or more)",
     )  # fmt: skip
     parser.add_argument(
-        "--rehearsal", default="64KiB", metavar="SIZE", help="incremental: bytes of exemplars (default: 64KiB)"
+        "--rehearsal",
+        default="64KiB",
+        metavar="SIZE",
+        help="incremental: bytes of what is remembered (default: 64KiB)",
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="incremental: processes that make features (default: 1)"
