@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelearn.device.board import Board
 from edgelearn.errors import BudgetExceeded, ModelFileError
-from edgelearn.firmware.image import encode_image, image_generation, shape_digest
+from edgelearn.firmware.image import encode_image, image_generation, shape_digest, taught_word_bytes
 from edgelearn.runtime.layout import TAUGHT_ROWS
 from edgelearn.runtime.model import Model
 from firmware_sim.flash import Flash, FlashConfig, Operation
@@ -29,7 +29,8 @@ class ModelStore:
         config = FlashConfig()
         self._digest = shape_digest(model, TAUGHT_ROWS)
         image = encode_image(model, self._digest, 1)
-        most = len(image) + TAUGHT_ROWS * (model.network.hidden + 8) + rehearsal_bytes - model.rehearsal.nbytes
+        words = TAUGHT_ROWS * taught_word_bytes(model.network.hidden)
+        most = len(image) + words + rehearsal_bytes - model.rehearsal.nbytes
         slot_pages = -(-(most + config.unit_bytes) // config.page_bytes)
         self.size_bytes = CODE_BYTES + SLOTS * slot_pages * config.page_bytes
         flash_bytes = board.flash_bytes

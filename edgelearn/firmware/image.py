@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelearn.errors import ModelFileError
+from edgelearn.learning.directions import DIRECTIONS
 
 if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
@@ -29,6 +30,12 @@ VERSION = 3
 HEADER = struct.Struct("<4s8I")
 CHECKED_FROM = 16
 WORD = struct.Struct("<hhi")
+HEARD = struct.Struct(f"<{2 + DIRECTIONS}i")
+
+
+def taught_word_bytes(hidden: int) -> int:
+    """Return the bytes of an image that a taught word takes, without its exemplars."""
+    return hidden + HEARD.size + DIRECTIONS * hidden + WORD.size
 
 
 def shape_digest(model: Model, taught_rows: int) -> int:
@@ -51,7 +58,7 @@ def encode_image(model: Model, digest: int, generation: int) -> bytes:
         body.append(model.params[f"layer{k}.bias"].astype("<i4").tobytes())
     body.append(model.prototypes.tobytes())
     for heard, vectors, lengths_q14 in zip(*model.directions, strict=True):
-        body += [heard.astype("<i4").tobytes(), lengths_q14.astype("<i4").tobytes(), vectors.tobytes()]
+        body += [HEARD.pack(*heard, *lengths_q14), vectors.tobytes()]
     place = {word.name: n + 1 for n, word in enumerate(model.words)}
     body += [
         WORD.pack(word.row, place[word.rejects] if word.rejects else 0, word.threshold_q14) for word in model.words

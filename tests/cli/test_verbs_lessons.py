@@ -127,7 +127,8 @@ def test_evaluate_incremental(cli: Cli, tmp_path: Path) -> None:
     }.items():  # fmt: skip
         save_model(tmp_path / f"{name}.npz", model)
     lines = cli(*argv, "--models", str(tmp_path), "--json").lines
-    arms = [("shipped", "sparse_bptt"), ("zero", "sparse_bptt"), ("shipped", "sweeps"), ("shipped", "prototype")]
+    arms = [("shipped", "sparse_bptt"), ("zero", "sparse_bptt")]
+    arms += [("shipped", learner) for learner in ("directions", "sweeps", "prototype")]
     assert [(line["thresholds"], line["learner"]) for line in lines] == [arm for arm in arms for _ in range(6)]
     assert {line["rehearsal_bytes"] for line in lines} == {4096}
     wanted = {"step", "classes", "accuracy", "accuracy_joint", "macs", "macs_dense", "memory_accesses"}

@@ -14,17 +14,19 @@ from edgelearn.device.cost import cost
 from edgelearn.engine.counts import Counts
 from edgelearn.errors import BudgetExceeded
 from edgelearn.firmware.export import firmware_device
+from edgelearn.learning.directions import no_directions
 from edgelearn.learning.learner import LEAST_GAIN_Q14, Check, LearnerConfig, TeachReport
-from edgelearn.runtime.model import BASE_MODEL, Model, load_model
+from edgelearn.runtime.model import BASE_MODEL, Model, Word, load_model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.session import Session
-from edgelearn.runtime.voice import VoiceDevice
+from edgelearn.runtime.voice import REHEARSAL_BYTES, TAUGHT_ROWS, VoiceDevice
 from firmware_sim.__main__ import main
 from firmware_sim.machine_loop import Machine, MachineConfig, Returns
 from firmware_sim.machine_meter import AJ_PER_J, AJ_PER_UJ, NS_PER_S, STATES, Meter, Price
 from firmware_sim.machine_probe import Probe
 from firmware_sim.machine_report import sentence, verdict
+from firmware_sim.machine_store import ModelStore
 from firmware_sim.scenario import SAMPLE_RATE_HZ, Deed, Scenario, Sound
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -354,3 +356,24 @@ def test_the_script_that_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["word"] for line in lines if line["event"] == "taught"] == ["computer"]
     assert [line["word"] for line in lines if line["event"] == "word"][-2:] == ["computer", "zero"]
+
+
+def test_a_model_that_is_full_fits_a_slot_of_the_flash(model: Model) -> None:
+    """As many words as there are rows for, and every byte of the rehearsal memory in use."""
+    rows = TAUGHT_ROWS
+    full = replace(
+        model,
+        prototypes=np.vstack([model.prototypes, np.zeros((rows, model.network.hidden), np.int8)]),
+        words=(*model.words, *(Word(f"word {n}", len(model.prototypes) + n, 0, True) for n in range(rows))),
+        rehearsal=np.zeros(REHEARSAL_BYTES, np.uint8),
+        directions=no_directions(rows, model.network.hidden),
+    )
+    store = ModelStore(load_board("stm32u575"), model, REHEARSAL_BYTES)
+    store.begin_commit(full)
+    while not store.finish_operation():
+        pass
+    recovered, _ = store.recover()
+    assert recovered is full
+    more = np.zeros(REHEARSAL_BYTES + store.flash.config.page_bytes, np.uint8)
+    with pytest.raises(BudgetExceeded, match="flash"):
+        store.begin_commit(replace(full, rehearsal=more))
