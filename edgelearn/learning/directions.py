@@ -27,7 +27,7 @@ from edgelearn.learning.head import isqrt, quantise_prototype
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
-DIRECTIONS = 4  # of a taught word: two say less, six no more
+DIRECTIONS = 4  # of a taught word: two say less, six hardly more
 LEAST_TAKES = 10  # before that a few takes of one person say more of them than of the word
 VARIANCE_BITS = 3  # 2^-3, to which the variance along a direction is compared: somewhat more than the largest have
 MOST_TAKES = 1 << 15  # of which a word learns how it varies: no sum of squares is beyond 2^47 then
