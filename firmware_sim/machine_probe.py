@@ -116,7 +116,7 @@ class Probe:
         rows, hidden = classifier.config.rows, network.config.hidden
         embedding = Counts(elementwise_ops=3 * hidden)
         cosines = Counts(macs_forward=rows * hidden, elementwise_ops=rows)
-        joined = count_take(DIRECTIONS, hidden)
+        joined = embedding + count_take(DIRECTIONS, hidden)
         head = Counts(macs_backward=rows * hidden, activations=2 * rows, elementwise_ops=4 * hidden)
         for name, counts in (
             ("embed", embedding), ("cosines", cosines), ("scores", cosines), ("head_step", embedding + cosines + head),

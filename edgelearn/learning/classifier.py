@@ -268,10 +268,12 @@ class Classifier:
         self.directions.remove(row - self.config.base_rows)
         self.rows -= 1
 
-    def add_take(self, row: int, unit: NDArray[np.int16], mean: NDArray[np.int16], scratch: NDArray[np.int32]) -> None:
+    def add_take(
+        self, row: int, unit: NDArray[np.int16], before: NDArray[np.int32], scratch: NDArray[np.int32]
+    ) -> None:
         """Let a take of a word join its directions, see `Directions.add`; what a base row varies by is not kept."""
         if row >= self.config.base_rows:
-            self.directions.add(row - self.config.base_rows, unit, mean, scratch)
+            self.directions.add(row - self.config.base_rows, unit, before, scratch)
 
     def head_step(self, pool: NDArray[np.int32], target: int) -> HeadStep:
         """Leave the gradient of the loss against row `target` in `self.gradient` (int32 [H], at most 2^15)."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgelearn.engine.counts import Counts
 from edgelearn.jit import kernel
-from edgelearn.learning.head import isqrt, quantise_prototype
+from edgelearn.learning.head import isqrt, quantise_prototype, unit_embedding
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -113,10 +113,11 @@ def count_take(kept: int, hidden: int) -> Counts:
     """Count a take that joins so many directions: three products and two turned vectors for each pair, and lengths."""
     vectors = kept + 1
     pairs = ROUNDS * kept * vectors // 2
+    products = (7 * pairs + 3 * vectors) * hidden
     return Counts(
-        macs_forward=(7 * pairs + 3 * vectors) * hidden,
-        macs_dense_forward=(7 * pairs + 3 * vectors) * hidden,
-        macs_dense_training=(7 * pairs + 3 * vectors) * hidden,
+        macs_forward=products,
+        macs_dense_forward=products,
+        macs_dense_training=products,
         state_bytes=(24 * pairs + 8 * vectors) * hidden,
         elementwise_ops=3 * vectors * hidden,
     )
@@ -189,14 +190,17 @@ class Directions:
         self._norms_q8 = arena.alloc(f"{name}.norms", (rows, directions), np.int32)
         self._lengths_q14 = arena.alloc(f"{name}.lengths", (rows, directions), np.int32)
         self._heard = arena.alloc(f"{name}.heard", (rows, 2), np.int32)
+        self._arrays = (self._vectors, self._norms_q8, self._lengths_q14, self._heard)
 
-    def add(self, row: int, unit: NDArray[np.int16], mean: NDArray[np.int16], scratch: NDArray[np.int32]) -> None:
-        """Let a take of the word at `row` join, a unit embedding; mean: the direction of those before (int16 Q14 [H]).
+    def add(self, row: int, unit: NDArray[np.int16], before: NDArray[np.int32], scratch: NDArray[np.int32]) -> None:
+        """Let a take of the word at `row` join, a unit embedding (int16 Q14 [H]); before: the sum of those before it.
 
         scratch: int32, of (D + 1) H numbers at least.
         """
         _, kept, hidden = self._vectors.shape
         vectors = scratch[: (kept + 1) * hidden].reshape(kept + 1, hidden)
+        mean = np.empty(hidden, np.int16)
+        unit_embedding(before, mean)
         add_take(unit, mean, self._heard[row], self._vectors[row], self._norms_q8[row], self._lengths_q14[row], vectors)
 
     def take_back(
@@ -211,7 +215,7 @@ class Directions:
 
     def remove(self, row: int) -> None:
         """Drop those of a row; the rows above it move down by one."""
-        for array in (self._vectors, self._norms_q8, self._lengths_q14, self._heard):
+        for array in self._arrays:
             array[row:-1] = array[row + 1 :].copy()
             array[-1] = 0
 
@@ -221,7 +225,7 @@ class Directions:
 
     def unpack(self, saved: Saved) -> None:
         """Take over those of the first rows; the others have none."""
-        for array in (self._vectors, self._norms_q8, self._lengths_q14, self._heard):
+        for array in self._arrays:
             array[:] = 0
         rows = len(saved.heard)
         self._heard[:rows], self._lengths_q14[:rows] = saved.heard, saved.lengths_q14

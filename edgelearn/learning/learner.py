@@ -210,7 +210,7 @@ class Learner:
         """Let takes of the word at `row` join the sum of their embeddings, and the directions in which they differ."""
         for take in takes:
             unit, _ = self.embed(take)
-            self._classifier.add_take(row, unit, self._classifier.embed(self._enrolled), self._idle)
+            self._classifier.add_take(row, unit, self._enrolled, self._idle)
             self._enrolled += unit
 
     def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:

@@ -119,7 +119,7 @@ class Varied(Means):
         for row, units in heard.items():
             total = np.zeros(self._hidden, np.int32)
             for unit in rng.permutation(units):
-                self._directions.add(row, unit, self._classifier.embed(total), self._scratch)
+                self._directions.add(row, unit, total, self._scratch)
                 total += unit
             clips += len(units)
         self._known += len(heard)

@@ -142,7 +142,7 @@ class VoiceDevice:
         self.classifier.scores(unit, np.zeros(1, np.int64))
         hidden = self.network.config.hidden
         directions = Directions(1, DIRECTIONS, hidden, Arena(4 * KIB))
-        directions.add(0, unit, unit, np.empty((DIRECTIONS + 1) * hidden, np.int32))
+        directions.add(0, unit, np.zeros(hidden, np.int32), np.empty((DIRECTIONS + 1) * hidden, np.int32))
         self.classifier.head_step(np.ones(hidden, np.int32), 0)
         sums = np.zeros((1, hidden), np.int32)
         self.classifier.add_row_gradient(unit, 0, 0, 0, sums)

@@ -134,10 +134,19 @@ static const uint8_t *layer_at(const uint8_t *image, int k)
     return p;
 }
 
+static const uint8_t *directions_at(const uint8_t *image)
+{
+    return layer_at(image, EL_LAYERS) + read32(image + AT_ROWS) * EL_HIDDEN;
+}
+
+static const uint8_t *words_at(const uint8_t *image)
+{
+    return directions_at(image) + (read32(image + AT_ROWS) - EL_BASE_ROWS) * DIRECTION_BYTES;
+}
+
 static const uint8_t *records_at(const uint8_t *image)
 {
-    uint32_t rows = read32(image + AT_ROWS), taught = rows - EL_BASE_ROWS;
-    return layer_at(image, EL_LAYERS) + rows * EL_HIDDEN + taught * DIRECTION_BYTES + read32(image + AT_WORDS) * WORD_BYTES;
+    return words_at(image) + read32(image + AT_WORDS) * WORD_BYTES;
 }
 
 el_status el_image_sizes(const uint8_t *image, size_t size)
@@ -187,9 +196,8 @@ void el_image_row(const uint8_t *image, int32_t row)
 
 void el_image_records(const uint8_t *image)
 {
-    const uint8_t *p = layer_at(image, EL_LAYERS);
+    const uint8_t *p = directions_at(image);
     el_device.rows = el_image_rows(image);
-    p += el_device.rows * EL_HIDDEN;
     for (int32_t row = EL_BASE_ROWS; row < el_device.rows; row++, p += DIRECTION_BYTES) {
         int32_t numbers[EL_DIRECTION_NUMBERS];
         read_numbers(p, numbers);
@@ -266,11 +274,11 @@ static void take_over(const uint8_t *image)
             layer->bias[r] = signed32(p);
         }
     }
-    for (int32_t row = 0; row < el_device.rows; row++, p += EL_HIDDEN) {
+    for (int32_t row = 0; row < el_device.rows; row++) {
         el_image_row(image, row);
     }
-    p += (el_device.rows - EL_BASE_ROWS) * DIRECTION_BYTES;
     el_base_nearness();
+    p = words_at(image);
     for (int32_t n = 0; n < el_device.words; n++, p += WORD_BYTES) {
         el_word *word = &el_device.word[n];
         word->row = (int16_t)signed16(p);

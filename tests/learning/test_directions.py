@@ -46,9 +46,7 @@ def learn(directions: Directions, takes: np.ndarray, row: int = 0) -> np.ndarray
     scratch = np.empty(takes.shape[1] * (DIRECTIONS + 1), np.int32)
     total = np.zeros(takes.shape[1], np.int32)
     for take in takes:
-        mean = np.empty(len(take), np.int16)
-        unit_embedding(total, mean)
-        directions.add(row, take, mean, scratch)
+        directions.add(row, take, total, scratch)
         total += take
     return total
 
@@ -125,7 +123,7 @@ def test_a_word_of_few_takes_is_its_prototype(rng: np.random.Generator) -> None:
         takes = takes_of(rng, count)
         total, scratch = np.zeros(HIDDEN, np.int32), np.empty(HIDDEN * (DIRECTIONS + 1), np.int32)
         for take in takes:
-            classifier.add_take(3, take, classifier.embed(total), scratch)
+            classifier.add_take(3, take, total, scratch)
             total += take
         row = classifier.add_row(total)
         probe = takes_of(rng, 1)[0]
@@ -134,18 +132,23 @@ def test_a_word_of_few_takes_is_its_prototype(rng: np.random.Generator) -> None:
         assert heard[:3] == plain[:3]
         assert (heard[row] > plain[row]) == (count == LEAST_TAKES)
         # gradients are those of the plain cosines: what is taken back is no weight
-        weights = [classifier.head_step(as_pool(classifier.prototypes()[0]), row).loss_q10 for _ in range(2)]
-        step = reference_head.HeadStep(
-            as_pool(classifier.prototypes()[0]).tolist(), *reference_head.table(classifier.prototypes()), row
-        )
-        assert weights == [step.loss_q10] * 2
+        pool = as_pool(classifier.prototypes()[0])
+        step = reference_head.HeadStep(pool.tolist(), *reference_head.table(classifier.prototypes()), row)
+        assert classifier.head_step(pool, row).loss_q10 == step.loss_q10
+        without = Classifier(ClassifierConfig(HIDDEN, 3, 2), Arena(8192))
+        without.load(classifier.prototypes())
+        sums = [np.zeros((1, HIDDEN), np.int32) for _ in range(2)]
+        for one, its in zip((classifier, without), sums, strict=True):
+            one.add_row_gradient(probe, 0, row, 1 << 15, its)
+        np.testing.assert_array_equal(*sums)
+        assert sums[0].any()
 
 
 def test_base_rows_keep_none(rng: np.random.Generator) -> None:
     classifier = Classifier(ClassifierConfig(HIDDEN, 3, 2), Arena(8192))
     classifier.load(rng.integers(-127, 128, (3, HIDDEN)).astype(np.int8))
     take = takes_of(rng, 1)[0]
-    classifier.add_take(2, take, take, np.empty(HIDDEN * (DIRECTIONS + 1), np.int32))
+    classifier.add_take(2, take, take.astype(np.int32), np.empty(HIDDEN * (DIRECTIONS + 1), np.int32))
     assert not classifier.directions.pack(2).heard.any()
 
 
@@ -162,7 +165,7 @@ def test_takes_that_are_as_far_apart_as_can_be_leave_the_sums_in_64_bits() -> No
     u = unit(np.eye(HIDDEN)[0])
     scratch = np.empty(HIDDEN * (DIRECTIONS + 1), np.int32)
     for _ in range(2):
-        directions.add(0, u, -u, scratch)
+        directions.add(0, u, -u.astype(np.int32), scratch)
         word.add(u.tolist(), (-u).tolist())
     assert word.largest < 1 << 49
     saved = directions.pack(1)
