@@ -48,3 +48,17 @@ def in_rattle(word: str, lead_s: float = 1.2, behind_s: float = 0.25, level: flo
     rattling = slice(8000, lead + len(clip) + behind)
     total[rattling] += level * np.sqrt((clip**2).mean()) * rattle(rattling.stop - rattling.start)
     return np.clip(np.rint(total), -32768, 32767).astype(np.int16)
+
+
+def in_turn(*parts: str | float, level: float = 450.0, seed: int = 2) -> np.ndarray:
+    """Recorded words and pauses (seconds) in white noise of a level, with a second of it before and after them."""
+    pieces = [np.zeros(16000)]
+    for part in (*parts, 1.0):
+        if isinstance(part, str):
+            (path, *_) = sorted(RECORDINGS.glob(f"{part}_*.wav"))
+            pieces.append(read_clip(path).astype(np.float64))
+        else:
+            pieces.append(np.zeros(int(16000 * part)))
+    sound = np.concatenate(pieces)
+    sound += np.random.default_rng(seed).normal(0, level, len(sound))
+    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)

@@ -5,7 +5,8 @@ rings is lost in that utterance. The network, which runs on every frame of it an
 of h tells speech from other sound, a few frames late (logistic regression, edgelearn/pretrain/activity.py).
 
 It moves ends within what the end pointer has found, and sound without any speech is left whole, so that a whistle can
-be a word, too. What nobody is sure to have said has to be a bit more like a word, though.
+be a word, too. What nobody is sure to have said has to be a bit more like a word, though, and so has what is said in
+the middle of a talk: a command comes after a pause, or after another command (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ MOST_BIAS_Q18 = 1 << 28
 SPOKEN_Q18 = 2 << SCORE_BITS
 """Log odds that are reached at least once in a word that somebody says."""
 UNSPOKEN_Q14 = 1638
-"""0.1 more of a score is asked where they are not: noises are seldom so much like a word (docs/experiments.md)."""
+"""0.1 more of a score is asked where they are not: noises are seldom so much like a word."""
+PAUSE_FRAMES = 56
+"""So long nobody has spoken before a command, 1.1 s to the frames kept before it and 1.3 s to the word itself."""
+WITHIN_TALK_Q14 = 1638
+"""0.1 more of a score is asked of what is said sooner: running speech is full of what is nearly a word."""
+NEVER = -(1 << 31)
+"""A frame before all frames."""
 BEGIN_FRAMES = 3
 END_FRAMES = 8
 BEGUN_FRAMES = BEGIN_FRAMES - 1 + LAG_FRAMES
@@ -53,15 +60,21 @@ class VoiceActivity:
 
     in_noise: nobody has spoken for `END_FRAMES`; spoke: somebody has, since it began; anew: it began behind a noise;
     decided: its word is decided, what goes on is noise; last: the last frame in which somebody spoke; spoken: whether
-    that was ever sure.
+    that was ever sure; talk: the last frame before it in which that was sure, NEVER without one.
     """
 
     def __init__(self, readout: ActivityReadout) -> None:
         self._readout = readout
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._sure = self._sure_before_run = NEVER
         self.begin(0)
 
     def begin(self, now: int, anew: bool = False, decided: bool = False) -> None:
         """Start of an utterance that is under way in frame `now`, or of the noise behind one that is decided."""
+        self.talk = self._sure_before_run if anew else self._sure
         self.anew, self.decided, self.in_noise = anew, decided, decided
         self.spoke = self.spoken = False
         self.last = now
@@ -80,7 +93,11 @@ class VoiceActivity:
         else:
             self._silent += 1
         self.spoken = self.spoken or score >= SPOKEN_Q18
+        if self._run == 0:
+            self._sure_before_run = self._sure
         self._run = self._run + 1 if score > SURE_Q18 else 0
+        if score > SPOKEN_Q18:  # a readout without weights, which always says as much, knows of no talk
+            self._sure = now - LAG_FRAMES
         if self._run >= BEGIN_FRAMES:
             if self.in_noise:
                 return BEGINS
@@ -89,3 +106,20 @@ class VoiceActivity:
             self.in_noise = True
             return ENDED if self.spoke else GOES_ON
         return GOES_ON
+
+
+def within_talk(start: int, talk: int, command: int) -> bool:
+    """Return whether an utterance that begins with frame `start` is said in the middle of a talk.
+
+    talk: the last frame before it in which somebody surely spoke; command: the frame in which a word was heard last
+    that was not said within one, with which a talk is over. NEVER where there is none.
+    """
+    return talk > command and start - talk < PAUSE_FRAMES
+
+
+def more_asked_q14(spoken: bool, within: bool) -> int:
+    """Return how much more (Q14) than its threshold the score of an utterance has to be.
+
+    spoken: whether it is sure that somebody spoke; within: in the middle of a talk.
+    """
+    return (0 if spoken else UNSPOKEN_Q14) + (WITHIN_TALK_Q14 if within else 0)

@@ -13,9 +13,11 @@ from edgelearn.audio.activity import (
     BEGUN_FRAMES,
     END_FRAMES,
     LAG_FRAMES,
+    PAUSE_FRAMES,
     SPOKEN_Q18,
     SURE_Q18,
     UNSPOKEN_Q14,
+    WITHIN_TALK_Q14,
 )
 from edgelearn.audio.endpoint import BACKGROUND_FRAMES, BLOCK_FRAMES, BLOCKS, LATE_FADE, LATE_FRAMES, SPREAD
 from edgelearn.audio.melbank import ENERGY_BITS, LOG_BITS, PREEMPHASIS_BITS, make_tables
@@ -128,6 +130,8 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_SURE_Q18": SURE_Q18,
         "EL_SPOKEN_Q18": SPOKEN_Q18,
         "EL_UNSPOKEN_Q14": UNSPOKEN_Q14,
+        "EL_PAUSE_FRAMES": PAUSE_FRAMES,
+        "EL_WITHIN_TALK_Q14": WITHIN_TALK_Q14,
         "EL_LAG_FRAMES": LAG_FRAMES,
         "EL_BEGIN_FRAMES": BEGIN_FRAMES,
         "EL_END_FRAMES": END_FRAMES,

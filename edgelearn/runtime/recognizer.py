@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelearn.audio.activity import BEGINS, BEGUN_FRAMES, ENDED, UNSPOKEN_Q14, ActivityReadout, VoiceActivity
+from edgelearn.audio.activity import (
+    BEGINS,
+    BEGUN_FRAMES,
+    ENDED,
+    NEVER,
+    ActivityReadout,
+    VoiceActivity,
+    more_asked_q14,
+    within_talk,
+)
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfig
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.audio.noise import subtract_floor, subtraction_table
@@ -61,7 +70,8 @@ class Utterance:
     """A stretch of speech that ended: frames start <= t < stop since the stream began, features int8 Q6 [T, bands].
 
     decided: the frame at whose end it was decided; heard: the word that it was taken for, "" for none; score_q14: the
-    best score that a word had, heard or not; spoken: whether it is sure that somebody spoke.
+    best score that a word had, heard or not; spoken: whether it is sure that somebody spoke; talk: the last frame
+    before it in which that was sure.
     """
 
     start: int
@@ -71,6 +81,7 @@ class Utterance:
     heard: str
     score_q14: int
     spoken: bool = True
+    talk: int = NEVER
 
 
 class Judgement(NamedTuple):
@@ -120,6 +131,8 @@ class Recognizer:
         self._stale = False
         self._spoken_counts = Counts()
         self._last_heard: dict[str, int] = {}
+        self._command = NEVER  # the frame in which a word was heard last that was not within a talk
+        self._activity.reset()
 
     def gap(self) -> None:
         """Say that sound is missing here: what was under way is dropped, the clock goes on."""
@@ -227,34 +240,35 @@ class Recognizer:
         weights = frames * self._readout_weights
         return Counts(elementwise_ops=weights, weight_bytes_read=weights)
 
-    def judge(self, frames: NDArray[np.int8], spoken: bool = True) -> Judgement | None:
+    def judge(self, frames: NDArray[np.int8], asked_q14: int = 0) -> Judgement | None:
         """Return what an utterance (int8 Q6, [T, bands]) would be taken for in a stream, None without a vocabulary.
 
-        spoken: whether it is sure that somebody spoke. The state of the network is used: no utterance may be under way.
+        asked_q14: see `more_asked_q14`. The state of the network is used: no utterance may be under way.
         """
         self._from_zero()
         self._network.forward(self._state, frames, self._pool)
-        return self._judge_in_all_voices(frames, spoken)[0]
+        return self._judge_in_all_voices(frames, asked_q14)[0]
 
-    def _judge_in_all_voices(self, frames: NDArray[np.int8], spoken: bool) -> tuple[Judgement | None, Counts]:
+    def _judge_in_all_voices(self, frames: NDArray[np.int8], asked_q14: int) -> tuple[Judgement | None, Counts]:
         """Return the best word for an utterance whose own voice is pooled, and what the other voices cost."""
-        best = self._judge_pool(spoken)
+        best = self._judge_pool(asked_q14)
         if best is None or best.margin_q14 < -self.bias_q14 - FAR_Q14:
             return best, Counts()
         counts = hear_in_other_voices(self._network, self._state, frames, self._pool)
         self._stale = False
-        return self._judge_pool(spoken), counts
+        return self._judge_pool(asked_q14), counts
 
     def _decide(self, now: int) -> Event | None:
         at = np.arange(self._start, self._fed) % len(self._ring)
-        spoken = self._activity.spoken
-        best, counts = self._judge_in_all_voices(self._ring[at], spoken)
+        spoken, talk = self._activity.spoken, self._activity.talk
+        within = within_talk(self._start, talk, self._command)
+        best, counts = self._judge_in_all_voices(self._ring[at], more_asked_q14(spoken, within))
         self._spoken_counts += counts
         self.counts += self._spoken_counts
         heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
         name = best.word.name if best is not None and heard else ""
         score_q14 = best.score_q14 if best is not None else 0
-        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14, spoken)
+        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14, spoken, talk)
         self._start = -1
         if self.last is not None:
             self.last.add(utterance)
@@ -262,6 +276,8 @@ class Recognizer:
             self.on_utterance(utterance)
         if best is None or not heard:
             return None
+        if not within:
+            self._command = now
         word = best.word.name
         if now - self._last_heard.get(word, -(1 << 60)) < self.refractory_frames:
             return None
@@ -276,8 +292,8 @@ class Recognizer:
             sparsity=round(self._spoken_counts.sparsity, 4),
         )
 
-    def _judge_pool(self, spoken: bool) -> Judgement | None:
-        """Return the best word for what is pooled, None without a vocabulary; spoken: see `judge`."""
+    def _judge_pool(self, asked_q14: int) -> Judgement | None:
+        """Return the best word for what is pooled, None without a vocabulary; asked_q14: see `judge`."""
         if not self.words:
             return None
         rows = np.array([word.row for word in self.words], np.int64)
@@ -289,7 +305,7 @@ class Recognizer:
         if refused is not None:
             cosines = self._classifier.cosines(unit)
             word = refused if cosines[refused.row] > cosines[word.row] else word
-        return Judgement(word, score, score - word.threshold_q14 - (0 if spoken else UNSPOKEN_Q14))
+        return Judgement(word, score, score - word.threshold_q14 - asked_q14)
 
 
 def ring_frames(config: EndpointConfig) -> int:

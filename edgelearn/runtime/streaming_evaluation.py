@@ -3,7 +3,7 @@
 A speaker that the base model does not know teaches all novel words with five takes, others in every draw; what is left
 of their takes is then heard in a stream, and hours of speech and noise without these words after it.  The device
 decides exactly as it does when it listens.  What an utterance scores does not depend on when it is heard, so the other
-sound goes through front end and end pointer once, and its utterances are judged by every device.
+sound goes through front end and end pointer once, and its utterances are judged by every device, one after the other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgelearn.audio.activity import NEVER, more_asked_q14, within_talk
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import NOISE
 from edgelearn.audio.endpoint import cut_utterance, find_utterance
@@ -120,11 +121,11 @@ class StreamProtocol:
         self.conditions = [c for c in CONDITIONS if c.snr_db is None or self._noises[c.noise]]
         noise = [sound for kind in self._noises.values() for sound in kind]
         alone = self._other_sound(scene_of_other_sound(noise, [], None, seed)) if noise else ([], 0.0)
-        self._others: dict[Condition, tuple[list[Utterance], float]] = {}
+        self._others: dict[Condition, tuple[list[list[Utterance]], float]] = {}
         for condition in self.conditions:
             noises = self._noises[condition.noise]
             heard, hours = self._other_sound(scene_of_other_sound(speech, noises, condition.snr_db, seed))
-            self._others[condition] = (heard + alone[0], hours + alone[1])
+            self._others[condition] = ([heard, alone[0]], hours + alone[1])
 
     def _other_sound(self, scene: Scene) -> tuple[list[Utterance], float]:
         """Return the utterances of a scene and its length in hours."""
@@ -183,8 +184,7 @@ class StreamProtocol:
     def _hear_others(self, condition: Condition, rows: list[int], tally: Tally) -> None:
         """Judge the sound that holds none of the taught words."""
         others, hours = self._others[condition]
-        for utterance in others:
-            row, margin = self._judge(utterance)
+        for row, margin in (judged for scene in others for judged in self._judge(scene)):
             if row in rows:
                 tally.false_margins.append(margin)
             else:
@@ -196,7 +196,7 @@ class StreamProtocol:
         """Play the words of a speaker and return a margin for each: that of the right word where it was the best."""
         config, hop = self._device.endpoint, self._device.frontend.config.hop
         utterances = self._utterances(scene)
-        judged = [self._judge(utterance) for utterance in utterances]
+        judged = self._judge(utterances)
         margins = []
         for number, start, stop in scene.words:
             margin, latency_ms, wrong = -math.inf, 0.0, False
@@ -216,13 +216,21 @@ class StreamProtocol:
                 tally.latencies_ms.append(latency_ms)
         return margins
 
-    def _judge(self, utterance: Utterance) -> tuple[int, float]:
-        """Return the row of the best word, and its score less what it needs on this device."""
-        recognizer = self._device.recognizer
-        judgement = recognizer.judge(utterance.frames, utterance.spoken)
-        if judgement is None:
-            return -1, -math.inf
-        return judgement.word.row, (judgement.margin_q14 + recognizer.bias_q14) / ONE_Q14
+    def _judge(self, utterances: Sequence[Utterance]) -> list[tuple[int, float]]:
+        """Return the row of the best word of each utterance of a scene, and its score less what it needs here."""
+        recognizer, command = self._device.recognizer, NEVER
+        judged = []
+        for one in utterances:
+            within = within_talk(one.start, one.talk, command)
+            judgement = recognizer.judge(one.frames, more_asked_q14(one.spoken, within))
+            if judgement is None:
+                judged.append((-1, -math.inf))
+                continue
+            margin = (judgement.margin_q14 + recognizer.bias_q14) / ONE_Q14
+            judged.append((judgement.word.row, margin))
+            if margin >= 0 and not within:
+                command = one.decided
+        return judged
 
     def _utterances(self, scene: Scene) -> list[Utterance]:
         """Return what the end pointer of the device finds in a scene."""

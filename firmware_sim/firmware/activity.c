@@ -2,10 +2,17 @@
 #include "edgelearn.h"
 #include "edgelearn_tables.h"
 
+void el_activity_reset(el_activity *activity)
+{
+    activity->sure = activity->sure_before_run = EL_NEVER;
+    el_activity_begin(activity, 0, 0, 0);
+}
+
 void el_activity_begin(el_activity *activity, int32_t now, int anew, int decided)
 {
-    activity->anew = anew;
-    activity->decided = activity->in_noise = decided;
+    activity->talk = anew ? activity->sure_before_run : activity->sure;
+    activity->anew = (uint8_t)anew;
+    activity->decided = activity->in_noise = (uint8_t)decided;
     activity->spoke = activity->spoken = 0;
     activity->last = now;
     activity->run = activity->silent = 0;
@@ -25,7 +32,13 @@ el_told el_activity_push(el_activity *activity, int32_t now)
         activity->silent++;
     }
     activity->spoken |= score >= EL_SPOKEN_Q18;
+    if (activity->run == 0) {
+        activity->sure_before_run = activity->sure;
+    }
     activity->run = score > EL_SURE_Q18 ? activity->run + 1 : 0;
+    if (score > EL_SPOKEN_Q18) { /* a readout without weights, which always says as much, knows of no talk */
+        activity->sure = now - EL_LAG_FRAMES;
+    }
     if (activity->run >= EL_BEGIN_FRAMES) {
         if (activity->in_noise) {
             return EL_BEGINS;
@@ -37,4 +50,9 @@ el_told el_activity_push(el_activity *activity, int32_t now)
         return activity->spoke ? EL_ENDED : EL_GOES_ON;
     }
     return EL_GOES_ON;
+}
+
+int el_within_talk(const el_activity *activity, int32_t start, int32_t command)
+{
+    return activity->talk > command && start - activity->talk < EL_PAUSE_FRAMES;
 }

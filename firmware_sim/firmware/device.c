@@ -47,9 +47,16 @@ void el_reset(void)
     el_device.frames = el_device.quiet = 0;
     el_device.fed = el_device.goal = el_device.last = -1;
     el_device.built = el_device.changes;
+    el_device.command = EL_NEVER;
+    el_activity_reset(&el_device.activity);
     for (int32_t n = 0; n < el_device.words; n++) {
         el_device.word[n].last_heard = EL_NEVER;
     }
+}
+
+static int within_talk(void)
+{
+    return el_within_talk(&el_device.activity, el_device.start, el_device.command);
 }
 
 /* The best word for what is pooled, -1 without words, and how far its score is above what it needs. */
@@ -62,8 +69,9 @@ static int32_t judge(int32_t *score, int32_t *margin)
     if (best < 0) {
         *margin = INT32_MIN;
     } else {
-        int32_t more = el_device.activity.spoken ? 0 : EL_UNSPOKEN_Q14;
-        *margin = *score - el_device.word[best].threshold_q14 - more + EL_BIAS_Q14;
+        *margin = *score - el_device.word[best].threshold_q14 + EL_BIAS_Q14;
+        *margin -= el_device.activity.spoken ? 0 : EL_UNSPOKEN_Q14;
+        *margin -= within_talk() ? EL_WITHIN_TALK_Q14 : 0;
     }
     return best;
 }
@@ -107,6 +115,9 @@ static int decide(int32_t now, el_event *event)
     word = &el_device.word[best];
     if (margin < 0 || word->rejects) {
         return 0;
+    }
+    if (!within_talk()) {
+        el_device.command = now;
     }
     if (word->last_heard != EL_NEVER && now - word->last_heard < EL_REFRACTORY_FRAMES) {
         return 0;

@@ -76,7 +76,8 @@ typedef enum { EL_GOES_ON, EL_BEGINS, EL_ENDED } el_told;
 /* Of the utterance under way, see VoiceActivity in edgelearn/audio/activity.py. */
 typedef struct {
     int32_t silent, run, last;
-    int32_t in_noise, spoke, spoken, anew, decided;
+    int32_t sure, sure_before_run, talk; /* frames, or EL_NEVER */
+    uint8_t in_noise, spoke, spoken, anew, decided;
 } el_activity;
 
 /* numpy.random.default_rng: a PCG64, and the half of its last number that is still to be used. */
@@ -173,6 +174,7 @@ typedef struct {
 /* What goes on outside of the arena. Frames count from the start of the stream. */
 typedef struct {
     int32_t frames, start, fed, last;
+    int32_t command;                 /* the frame in which a word was heard last that was not within a talk */
     int32_t quiet;                   /* the frames before it are without their noise already */
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
     int32_t followed, noise_goes_on; /* whether it was asked who speaks, and whether to hear on when that is decided */
@@ -218,8 +220,11 @@ void el_subtract_floor(int8_t *frame, const int8_t *floor);
 
 /* -- activity.c */
 
+void el_activity_reset(el_activity *activity);
 void el_activity_begin(el_activity *activity, int32_t now, int anew, int decided);
 el_told el_activity_push(el_activity *activity, int32_t now); /* after the network has heard frame `now` */
+/* Whether an utterance that begins with frame `start` is said in the middle of a talk. */
+int el_within_talk(const el_activity *activity, int32_t start, int32_t command);
 
 /* -- voices.c */
 

@@ -20,6 +20,7 @@ from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.streaming_evaluation import BACKGROUND, EVENTS, QUIET, StreamProtocol, Tally, poisson_upper95
 from edgelearn.runtime.voice import VoiceDevice
 from tests.runtime.folders import stream_data
+from tests.sounds import in_turn
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +78,31 @@ def test_draws_are_pooled(model: Model, clips: list[ClipInfo]) -> None:
     assert firsts != seconds
 
 
-def test_judging_an_utterance_is_what_a_stream_does(model: Model, data: Path) -> None:
+def test_judging_utterances_is_what_a_stream_does(model: Model, data: Path, clips: list[ClipInfo]) -> None:
     device = VoiceDevice(model)
-    seen: list[Utterance] = []
-    device.recognizer.on_utterance = seen.append
-    events = device.recognizer.push(read_clip(data / "talk.wav"))
-    assert len(seen) >= 3
-    judged = [device.recognizer.judge(utterance.frames) for utterance in seen]
-    assert [j.score_q14 for j in judged if j] == [utterance.score_q14 for utterance in seen]
-    assert [j.word.name if j and j.margin_q14 >= 0 else "" for j in judged] == [utterance.heard for utterance in seen]
-    assert [event.word for event in events] == [utterance.heard for utterance in seen if utterance.heard]
+    protocol = StreamProtocol(device, model, clips, 1, 0)
+    names = {word.row: word.name for word in model.words}
+    streams = {
+        0: read_clip(data / "talk.wav"),
+        1: in_turn("window", 0.25, "zero"),
+        2: in_turn("window", 0.25, "left", 0.25, "zero"),
+        3: in_turn("window", 1.6, "zero"),
+    }
+    heard: dict[int, list[str]] = {}
+    for number, sound in streams.items():
+        seen: list[Utterance] = []
+        device.recognizer.reset()
+        device.recognizer.on_utterance = seen.append
+        events = device.recognizer.push(sound)
+        device.recognizer.on_utterance = None
+        assert len(seen) >= 2
+        alone = [device.recognizer.judge(utterance.frames) for utterance in seen]
+        assert [j.score_q14 for j in alone if j] == [utterance.score_q14 for utterance in seen]
+        judged = protocol._judge(seen)
+        assert [names[row] if margin >= 0 else "" for row, margin in judged] == [one.heard for one in seen]
+        heard[number] = [event.word for event in events]
+        assert heard[number] == [one.heard for one in seen if one.heard]
+    assert (heard[1], heard[2], heard[3]) == ([], ["left", "zero"], ["zero"])
 
 
 def test_data_without_running_speech_is_refused(model: Model, device: VoiceDevice, clips: list[ClipInfo]) -> None:

@@ -30,7 +30,7 @@ from edgelearn.runtime.voice import VoiceDevice
 from firmware_sim.toolchain import CORES, build_core, build_host, command, missing_tools, run_host
 from tests.firmware_sim.firmware.conftest import STEPS, make_device
 from tests.firmware_sim.firmware.twin import BenchScript
-from tests.sounds import in_rattle
+from tests.sounds import in_rattle, in_turn
 
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 LEAK = "return malloc(1000 * n) == 0;"
@@ -266,6 +266,21 @@ def test_words_beside_a_noise_under_sanitizers(sanitized: Path, model: Model, mo
     assert told[BEGINS] >= 2
     assert told[ENDED] >= 3
     assert min(late) < 100
+    assert run_host(sanitized, bytes(twin.script)).splitlines() == twin.expected
+
+
+def test_words_within_a_talk_under_sanitizers(sanitized: Path, model: Model) -> None:
+    """The same word right after a talk, after a pause, right after a command, and after a stream that began anew."""
+    twin = BenchScript(make_device(model))
+    heard = [
+        [event.word for event in twin.hear(in_turn(*parts))]
+        for parts in (("window", 0.25, "zero"), ("window", 1.6, "zero"), ("window", 0.25, "left", 0.25, "zero"))
+    ]
+    assert heard == [[], ["zero"], ["left", "zero"]]
+    twin.hear(in_turn("window")[: -16000 + 3200])
+    twin.load()
+    assert [event.word for event in twin.hear(in_turn("zero")[12800:])] == ["zero"]
+    twin.state()
     assert run_host(sanitized, bytes(twin.script)).splitlines() == twin.expected
 
 
