@@ -107,6 +107,26 @@ def test_only_declared_packages_are_imported() -> None:
     assert foreign <= declared
 
 
+def test_the_tests_are_found_where_the_larger_extras_are_missing() -> None:
+    """As after `make test` on a fresh machine: what needs PyTorch and the like is skipped there."""
+    program = """
+import importlib.abc, sys
+import pytest
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {"torch", "onnx", "onnxruntime", "matplotlib"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "tests/learning/test_learner.py" in done.stdout
+    assert "tests/pretrain/test_model.py" not in done.stdout
+
+
 def test_exit_codes_are_those_that_help_documents() -> None:
     documented = {"EdgelearnError": 1, "UsageError": 2, "AudioDeviceError": 3, "ModelFileError": 4}
     assert {name: getattr(errors, name).exit_code for name in documented} == documented

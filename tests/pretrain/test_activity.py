@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from edgelearn.audio.activity import LAG_FRAMES, SCORE_BITS, ActivityReadout
 from edgelearn.audio.datasets import read_manifest
 from edgelearn.pretrain.activity import fit_activity, heard, logistic
