@@ -357,7 +357,8 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "word",
         "wrong_word_rate": "stream: share of words during which another one was heard",
         "false_accepts_per_hour, false_accepts_per_hour_upper95": (
-            "stream: taught words heard in speech (in this noise) and in noise alone, an hour, and the Poisson bound"
+            "stream: taught words heard in speech (in this noise) and in noise alone, an hour, and the Poisson bound of"
+            " as many as are independent: devices that accept the same sound are not"
         ),
         "shipped_words_per_hour": "stream: shipped words heard there; running speech does hold some of them",
         "latency_ms_median": "stream: from the end of the word to the decision, in sound",

@@ -9,7 +9,8 @@ sound goes through front end and end pointer once, and its utterances are judged
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,16 @@ class Tally:
     """One condition over all speakers.  A margin is what a score is above its word's threshold, cosine units.
 
     speakers: a margin for each word that each speaker said, in all draws, -inf where the right word was not the best;
-    false_margins: of taught words that nobody said; wrong: words for which another one was heard; shipped_words: words
-    of the shipped vocabulary in the other sound, which may well have been said; hours: listened to, over all speakers
-    and draws; hours_of_sound: of different sound.
+    false_margins: of taught words that nobody said; accepted: how many devices accepted each utterance of the other
+    sound falsely; wrong: words for which another one was heard; shipped_words: words of the shipped vocabulary in the
+    other sound, which may well have been said; hours: listened to, over all speakers and draws; hours_of_sound: of
+    different sound.
     """
 
     speakers: list[list[float]] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     false_margins: list[float] = field(default_factory=list)
+    accepted: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     shipped_words: int = 0
     hours: float = 0.0
@@ -88,7 +91,16 @@ class Tally:
         return float(np.mean((margins <= level) | np.isinf(margins)))
 
 
-def poisson_upper95(count: int, hours: float) -> float:
+def design_effect(times: Collection[int]) -> float:
+    """Return how many of some events stand for an independent one, at least 1; times: how often each cause had one.
+
+    All devices hear the same other sound, and what one accepts another may, too (L. Kish, Survey Sampling, 1965).
+    """
+    total = sum(times)
+    return sum(n * n for n in times) / total if total else 1.0
+
+
+def poisson_upper95(count: float, hours: float) -> float:
     """Return the rate an hour above which so few events would have a probability below 5 %."""
     from scipy.stats import chi2
 
@@ -184,9 +196,11 @@ class StreamProtocol:
     def _hear_others(self, condition: Condition, rows: list[int], tally: Tally) -> None:
         """Judge the sound that holds none of the taught words."""
         others, hours = self._others[condition]
-        for row, margin in (judged for scene in others for judged in self._judge(scene)):
+        judged = (one for scene in others for one in self._judge(scene))
+        for number, (row, margin) in enumerate(judged):
             if row in rows:
                 tally.false_margins.append(margin)
+                tally.accepted[number] += margin >= 0
             else:
                 tally.shipped_words += margin >= 0
         tally.hours += hours
@@ -261,7 +275,8 @@ class StreamProtocol:
 
     def _result(self, condition: Condition, tally: Tally, everywhere: float) -> dict[str, Any]:
         """Return the metrics of a condition; everywhere: the margin that keeps all conditions to one an hour."""
-        accepted = sum(margin >= 0 for margin in tally.false_margins)
+        accepted = tally.accepted.total()
+        effect = design_effect(tally.accepted.values())
         by_speaker = [float(np.mean(np.array(margins) < 0)) for margins in tally.speakers]
         counts = [len(margins) for margins in tally.speakers]
         words = len(tally.margins)
@@ -273,7 +288,7 @@ class StreamProtocol:
             "wrong_word_rate": tally.wrong / words,
             "not_found_rate": float(np.mean(np.isinf(tally.margins))),
             "false_accepts_per_hour": accepted / tally.hours,
-            "false_accepts_per_hour_upper95": poisson_upper95(accepted, tally.hours),
+            "false_accepts_per_hour_upper95": poisson_upper95(accepted / effect, tally.hours / effect),
             "shipped_words_per_hour": tally.shipped_words / tally.hours,
             "latency_ms_median": float(np.median(tally.latencies_ms)) if tally.latencies_ms else None,
             "hours": tally.hours,

@@ -17,7 +17,15 @@ from edgelearn.learning.learner import LearnerConfig
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Utterance
 from edgelearn.runtime.rehearsed import RECORDINGS
-from edgelearn.runtime.streaming_evaluation import BACKGROUND, EVENTS, QUIET, StreamProtocol, Tally, poisson_upper95
+from edgelearn.runtime.streaming_evaluation import (
+    BACKGROUND,
+    EVENTS,
+    QUIET,
+    StreamProtocol,
+    Tally,
+    design_effect,
+    poisson_upper95,
+)
 from edgelearn.runtime.voice import VoiceDevice
 from tests.runtime.folders import stream_data
 from tests.sounds import in_turn
@@ -120,6 +128,13 @@ def test_a_tally_allows_just_so_many_false_accepts() -> None:
     assert tally.level(0.5) == 0.05
     assert tally.level(0.4) == 0.2
     assert tally.misses_above(0.2) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("times", "effect"), [([], 1), ([0, 0], 1), ([1, 1, 1], 1), ([0, 7], 7), ([1, 3], 2.5), ([4, 4, 4], 4)]
+)
+def test_what_many_devices_accept_counts_once(times: list[int], effect: float) -> None:
+    assert design_effect(times) == effect
 
 
 @pytest.mark.parametrize(("count", "hours"), [(0, 1.0), (3, 0.5), (40, 7.0)])
