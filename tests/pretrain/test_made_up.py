@@ -70,8 +70,8 @@ def test_programs_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch, tm
 def test_the_programs_speak() -> None:
     words = synthesise(8, 1, 2)
     assert len(words) == 8 * VOICES_A_WORD
-    for samples, again in zip(words, synthesise(8, 1, 1), strict=True):
-        np.testing.assert_array_equal(samples, again)
+    for samples, again, saying in zip(words, synthesise(8, 1, 1), sayings(8, 1), strict=True):
+        np.testing.assert_array_equal(samples, again, " ".join(saying.command))
         assert 2 * PAD_SAMPLES + 800 < len(samples) < 2 * PAD_SAMPLES + 48000
         loud = np.abs(samples[PAD_SAMPLES:-PAD_SAMPLES].astype(float))
         assert loud.mean() > 300
