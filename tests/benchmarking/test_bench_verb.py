@@ -33,6 +33,7 @@ def test_without_peers_it_measures_itself(monkeypatch, capsys):
 def test_against_both_peers_it_has_every_line_of_the_contract(capsys):
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
     assert main(["bench", "--json", "--seconds", "0.01"]) == 0
     names = {json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()}
     assert {
