@@ -279,7 +279,7 @@ class Recognizer:
         if not within:
             self._command = now
         word = best.word.name
-        if now - self._last_heard.get(word, -(1 << 60)) < self.refractory_frames:
+        if now - self._last_heard.get(word, NEVER) < self.refractory_frames:
             return None
         self._last_heard[word] = now
         hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz

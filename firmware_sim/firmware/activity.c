@@ -51,8 +51,3 @@ el_told el_activity_push(el_activity *activity, int32_t now)
     }
     return EL_GOES_ON;
 }
-
-int el_within_talk(const el_activity *activity, int32_t start, int32_t command)
-{
-    return activity->talk > command && start - activity->talk < EL_PAUSE_FRAMES;
-}

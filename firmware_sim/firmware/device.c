@@ -54,9 +54,11 @@ void el_reset(void)
     }
 }
 
+/* Whether the utterance is said in the middle of a talk. */
 static int within_talk(void)
 {
-    return el_within_talk(&el_device.activity, el_device.start, el_device.command);
+    int32_t talk = el_device.activity.talk;
+    return talk > el_device.command && el_device.start - talk < EL_PAUSE_FRAMES;
 }
 
 /* The best word for what is pooled, -1 without words, and how far its score is above what it needs. */

@@ -223,8 +223,6 @@ void el_subtract_floor(int8_t *frame, const int8_t *floor);
 void el_activity_reset(el_activity *activity);
 void el_activity_begin(el_activity *activity, int32_t now, int anew, int decided);
 el_told el_activity_push(el_activity *activity, int32_t now); /* after the network has heard frame `now` */
-/* Whether an utterance that begins with frame `start` is said in the middle of a talk. */
-int el_within_talk(const el_activity *activity, int32_t start, int32_t command);
 
 /* -- voices.c */
 
