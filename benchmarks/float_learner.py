@@ -83,6 +83,8 @@ class FloatLearner:
         self._base = len(model.labels)
         self._share = np.where(np.arange(self._base) < model.base_classes, 1.0, BACKGROUND_SHARE)
         self.rows = unit(model.prototypes.astype(np.float64))
+        whitening = model.whitening if len(model.whitening) else np.eye(layer.hidden)
+        self._whitening: FloatArray = whitening / np.abs(whitening).max()
         self._directions: dict[int, tuple[FloatArray, FloatArray]] = {}
         self.kept: list[bool] = []
         """Of each lesson, whether its steps were kept."""
@@ -94,7 +96,7 @@ class FloatLearner:
             pools *= OWN_VOICE_WEIGHT
             for voiced in zip(*map(in_other_voices, sounds), strict=True):
                 pools += self._pools(voiced)
-        return unit(pools)
+        return unit(pools @ self._whitening)
 
     def _pools(self, sounds: Sequence[Frames]) -> FloatArray:
         """Return the sum of h [n, H] over each utterance."""
@@ -195,7 +197,8 @@ class FloatLearner:
                 early, state = self.lstm(x[:before])
             pool = early.sum(0)
         h, _ = self.lstm(x[before:], state)
-        embedding = torch.nn.functional.normalize(pool + h.sum(0), dim=0)
+        whitened = torch.from_numpy(self._whitening).float() @ (pool + h.sum(0))
+        embedding = torch.nn.functional.normalize(whitened, dim=0)
         table = torch.from_numpy(self.rows * self._shares()[:, None]).float()
         loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * (table @ embedding), torch.tensor(row))
         gradients = torch.autograd.grad(loss, self._parameters)

@@ -114,13 +114,20 @@ class Probe:
         self._teach = device.learner.teach
         setattr(device.learner, "teach", self._watch_teach)  # noqa: B010
         rows, hidden = classifier.config.rows, network.config.hidden
-        embedding = Counts(elementwise_ops=3 * hidden)
+        direction = Counts(elementwise_ops=3 * hidden)
+        products = hidden * hidden if classifier.whitens else 0
+        embedding = direction + Counts(macs_forward=products, weight_bytes_read=products)
+        if classifier.whitens:
+            embedding += direction  # the whitened vector is made a unit vector as well
         cosines = Counts(macs_forward=rows * hidden, elementwise_ops=rows)
-        joined = embedding + count_take(DIRECTIONS, hidden)
-        head = Counts(macs_backward=rows * hidden, activations=2 * rows, elementwise_ops=4 * hidden)
+        joined = direction + count_take(DIRECTIONS, hidden)
+        head = Counts(
+            macs_backward=rows * hidden + products, weight_bytes_read=products, activations=2 * rows,
+            elementwise_ops=4 * hidden,
+        )  # fmt: skip
         for name, counts in (
-            ("embed", embedding), ("cosines", cosines), ("scores", cosines), ("head_step", embedding + cosines + head),
-            ("add_take", joined),
+            ("direction", direction), ("embed", embedding), ("cosines", cosines), ("scores", cosines),
+            ("head_step", embedding + cosines + head), ("add_take", joined),
         ):  # fmt: skip
             setattr(classifier, name, self._watched(getattr(classifier, name), name, counts))
         self._add_row_gradient, self._move_row = classifier.add_row_gradient, classifier.move_row
@@ -150,7 +157,7 @@ class Probe:
 
     def _join(self, piece: Piece) -> None:
         """Add a piece of learning, to which the frame or unit vector before it belongs: both are one slice."""
-        if self._learns and self.learned and self.learned[-1].call in ("forward", "embed"):
+        if self._learns and self.learned and self.learned[-1].call in ("forward", "embed", "direction"):
             piece = Piece(piece.call, self.learned.pop().counts + piece.counts, piece.writes)
         self._add(piece)
 

@@ -52,11 +52,34 @@ def exp_neg_q15(x_q10: int) -> int:
     return (low + (((high - low) * (fraction & 1023) + 512) >> 10)) >> whole
 
 
-class HeadStep:
-    """One step of the head: gradient, loss (nats, Q10), magnitude (Q23), length; and the largest intermediate sum."""
+def times(matrix: list[list[int]], vector: list[int]) -> list[int]:
+    """Product of a matrix and a vector."""
+    return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
 
-    def __init__(self, pool: list[int], rows: list[list[int]], norms_q8: list[int], target: int) -> None:
+
+def to_largest(values: list[int], bits: int) -> tuple[list[int], int]:
+    """Values with their largest magnitude at 2^bits, and what it was."""
+    peak = max(abs(v) for v in values)
+    return [(v << bits) // peak if peak else 0 for v in values], peak
+
+
+class HeadStep:
+    """One step of the head: gradient, loss (nats, Q10), magnitude (Q23), length; and the largest intermediate sum.
+
+    whitening: the rows of a symmetric matrix, none for none.
+    """
+
+    def __init__(
+        self,
+        pool: list[int],
+        rows: list[list[int]],
+        norms_q8: list[int],
+        target: int,
+        whitening: list[list[int]],
+    ) -> None:
         unit, self.length = unit_embedding(pool)
+        if whitening:
+            unit, stretched = unit_embedding(times(whitening, unit))
         cos = cosines(unit, rows, norms_q8)
         weights = [exp_neg_q15(max(cos) - c) for c in cos]
         total = sum(weights)
@@ -70,22 +93,28 @@ class HeadStep:
             self.largest = max(self.largest, *(abs(g) for g in gradient))
         along = sum(g * u for g, u in zip(gradient, unit, strict=True)) >> 14
         gradient = [g - ((along * u) >> 14) for g, u in zip(gradient, unit, strict=True)]
-        self.magnitude_q23 = max(abs(g) for g in gradient)
-        self.gradient = [(g << 15) // self.magnitude_q23 if self.magnitude_q23 else 0 for g in gradient]
+        if whitening:
+            gradient, peak = to_largest(gradient, 14)
+            self.gradient, largest = to_largest(times(whitening, gradient), 15)
+            self.magnitude_q23 = min(peak * largest // stretched, 1 << 27)
+        else:
+            self.gradient, self.magnitude_q23 = to_largest(gradient, 15)
 
 
-def float_loss(pool: np.ndarray, rows: np.ndarray, target: int) -> float:
-    """-log softmax(16 cos) of float64 vectors."""
+def float_loss(pool: np.ndarray, rows: np.ndarray, target: int, whitening: np.ndarray) -> float:
+    """-log softmax(16 cos) of float64 vectors, the pool whitened by a matrix."""
+    pool = whitening @ pool
     logits = 16 * (rows @ pool) / np.linalg.norm(rows, axis=1) / np.linalg.norm(pool)
     return float(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[target])
 
 
-def float_gradient(pool: np.ndarray, rows: np.ndarray, target: int) -> np.ndarray:
+def float_gradient(pool: np.ndarray, rows: np.ndarray, target: int, whitening: np.ndarray) -> np.ndarray:
     """Its derivative with respect to the pool."""
+    pool = whitening @ pool
     length = np.linalg.norm(pool)
     unit, classes = pool / length, rows / np.linalg.norm(rows, axis=1, keepdims=True)
     share = np.exp(16 * (classes @ unit))
     share /= share.sum()
     share[target] -= 1
     across = share @ classes
-    return 16 / length * (across - (across @ unit) * unit)
+    return whitening.T @ (16 / length * (across - (across @ unit) * unit))

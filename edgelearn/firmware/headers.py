@@ -33,7 +33,7 @@ from edgelearn.learning.directions import (
     ROUNDS,
     VARIANCE_BITS,
 )
-from edgelearn.learning.head import EXP2_Q15
+from edgelearn.learning.head import EXP2_Q15, MOST_MAGNITUDE_Q23
 from edgelearn.learning.learner import LEAST_GAIN_Q14
 from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8
@@ -126,6 +126,8 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_SEED_STATE_LOW": _wide(random["state"]),
         "EL_SEED_INCREMENT_HIGH": _wide(random["inc"] >> 64),
         "EL_SEED_INCREMENT_LOW": _wide(random["inc"]),
+        "EL_MOST_MAGNITUDE_Q23": MOST_MAGNITUDE_Q23,
+        "EL_WHITENED": int(len(model.whitening) > 0),
         "EL_ACTIVITY_BIAS_Q18": model.activity.bias_q18,
         "EL_SURE_Q18": SURE_Q18,
         "EL_SPOKEN_Q18": SPOKEN_Q18,
@@ -165,6 +167,7 @@ def tables_header(model: Model) -> str:
         ("int32_t", "el_exp2_q15", EXP2_Q15),
         ("int16_t", "el_voices_q8", np.array(VOICES_Q8)),
         ("int8_t", "el_activity_q5", _activity_q5(model)),
+        ("int8_t", "el_whitening", model.whitening if len(model.whitening) else np.zeros(1, np.int8)),
     ]
     declared = "".join(f"extern const {kind} {name}[{array.size}];\n" for kind, name, array in frontend)
     defined = "".join(f"{c_array(f'const {kind} {name}', array.ravel().tolist())}" for kind, name, array in frontend)

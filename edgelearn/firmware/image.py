@@ -39,12 +39,13 @@ def taught_word_bytes(hidden: int) -> int:
 
 
 def shape_digest(model: Model, taught_rows: int) -> int:
-    """Return 32 bits that change with what firmware is compiled for: features, end pointer, layers, readout, rows."""
+    """Return 32 bits that change with what firmware is compiled for: features, end pointer, layers, tables, rows."""
     shape = {
         "frontend": asdict(model.frontend),
         "endpoint": asdict(model.endpoint),
         "layers": [asdict(layer) for layer in model.network.layers],
         "activity": [model.activity.bias_q18, *model.activity.weights_q5.tolist()],
+        "whitening": model.whitening.ravel().tolist(),
         "rows": [len(model.labels), model.background_rows, taught_rows],
     }
     return int(hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:8], 16)

@@ -9,6 +9,9 @@ lies along the directions in which these differ (`directions.py`).
 
 One row of the table is one class, base classes first, taught words last.  Between them are background rows: kinds of
 running speech, which are no class and only count against words, with 7/8 of their cosine.
+
+Embeddings are whitened if the model has a matrix for it (`head.py`); rows are means of such embeddings, and no row is
+whitened again.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from edgelearn.learning.directions import DIRECTIONS, Directions, directions_byt
 from edgelearn.learning.head import (
     EXP2_Q15,
     LOGIT_SCALE,
+    NO_WHITENING,
     as_pool,
     cosines,
     head_gradient,
     nearness,
     quantise_prototype,
     unit_embedding,
+    whitened_embedding,
 )
 
 if TYPE_CHECKING:
@@ -127,10 +132,18 @@ def score_rows(cos_q14: Any, near_q14: Any, base_rows: int, used_rows: int, rows
 
 
 class Classifier:
-    """The table of prototypes and the scratch of its arithmetic, in the arena."""
+    """The table of prototypes and the scratch of its arithmetic, in the arena.
 
-    def __init__(self, config: ClassifierConfig, arena: Arena, name: str = "classifier") -> None:
+    whitening: int8 [H, H], symmetric, or [0, 0] for none; like the tables of the front end it never changes, and is in
+    no arena.
+    """
+
+    def __init__(
+        self, config: ClassifierConfig, arena: Arena, name: str = "classifier",
+        whitening: NDArray[np.int8] = NO_WHITENING,
+    ) -> None:  # fmt: skip
         self.config = config
+        self._whitening = whitening
         self.rows = config.base_rows
         self._prototypes = arena.alloc(f"{name}.prototypes", (config.rows, config.hidden), np.int8)
         self._norms_q8 = arena.alloc(f"{name}.norms", config.rows, np.int32)
@@ -138,8 +151,14 @@ class Classifier:
         self._cos_q14 = arena.alloc(f"{name}.cosines", config.rows, np.int32)
         self._weights = arena.alloc(f"{name}.weights", config.rows, np.int32)
         self._u_q14 = arena.alloc(f"{name}.embedding", config.hidden, np.int16)
+        self._whitened = arena.alloc(f"{name}.whitened", config.hidden, np.int32)
         self.gradient: NDArray[np.int32] = arena.alloc(f"{name}.gradient", config.hidden, np.int32)
         self.directions = Directions(config.taught_rows, DIRECTIONS, config.hidden, arena, f"{name}.directions")
+
+    @property
+    def whitens(self) -> bool:
+        """Whether embeddings are whitened."""
+        return len(self._whitening) > 0
 
     def load(self, prototypes: NDArray[np.int8]) -> None:
         """Take over the rows of a model file (int8 [rows, H]), base classes first."""
@@ -165,13 +184,19 @@ class Classifier:
 
     def embed(self, pool: NDArray[np.int32]) -> NDArray[np.int16]:
         """Return the unit embedding (int16 Q14) of a pooled sum of h (int32 [H])."""
-        unit_embedding(pool, self._u_q14)
+        whitened_embedding(pool, self._whitening, self._whitened, self._u_q14)
+        unit: NDArray[np.int16] = self._u_q14.copy()
+        return unit
+
+    def direction(self, vector: NDArray[np.int32]) -> NDArray[np.int16]:
+        """Return the unit vector (int16 Q14) in the direction of a row or a sum of embeddings (int32 [H])."""
+        unit_embedding(vector, self._u_q14)
         unit: NDArray[np.int16] = self._u_q14.copy()
         return unit
 
     def unit_row(self, row: int) -> NDArray[np.int16]:
         """Return a row as a unit vector (int16 Q14)."""
-        return self.embed(as_pool(self._prototypes[row]))
+        return self.direction(as_pool(self._prototypes[row]))
 
     def cosines(self, unit: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the cosines (Q14) of a unit embedding (int16 Q14) to all rows in use; see `take_back`."""
@@ -279,8 +304,8 @@ class Classifier:
         """Leave the gradient of the loss against row `target` in `self.gradient` (int32 [H], at most 2^15)."""
         result = np.empty(3, np.int64)
         head_gradient(
-            pool, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14, EXP2_Q15,
-            LOG_Q16, self._weights, self.gradient, result,
+            pool, self._whitening, self._prototypes, self._norms_q8, self.rows, target, self._cos_q14, self._u_q14,
+            self._whitened, EXP2_Q15, LOG_Q16, self._weights, self.gradient, result,
         )  # fmt: skip
         return HeadStep(int(result[0]), int(result[1]), int(result[2]))
 
@@ -289,4 +314,4 @@ def classifier_bytes(config: ClassifierConfig) -> int:
     """Return the arena bytes of a `Classifier`."""
     table = -(-config.rows * config.hidden // 4) * 4
     directions = config.taught_rows * directions_bytes(DIRECTIONS, config.hidden)
-    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 4 * config.hidden + directions
+    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 8 * config.hidden + directions

@@ -354,6 +354,8 @@ def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.
     ]
     classes = model.prototypes[: model.base_classes].astype(np.float64)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+    if len(model.whitening):
+        classes = classes @ model.whitening  # the product with a whitened pool
     right = 0
     for frames, row in zip(utterances, rows, strict=True):
         own, *others = (

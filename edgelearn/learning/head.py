@@ -2,6 +2,9 @@
 
 Formats: pool int32 is the sum of h (Q13) over an utterance; u int16 is the unit embedding in Q14; a prototype is an
 int8 vector with its Euclidean norm in Q8; a cosine is Q14.  The loss is the cross-entropy of 16 x cosine.
+
+A model may have a whitening, a symmetric int8 matrix [H, H] of any scale: the embedding is then the direction of its
+product with the pool (within-class covariance normalisation; Hatch, Kajarekar, Stolcke, Interspeech 2006).
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ LOGIT_SCALE = 16  # the temperature that the base model was trained with
 EXP_STEPS = 64
 # exp(-x) for x >= 0 is 2^-(x log2 e): whole powers by shifts, the fraction from this table of chords
 EXP2_Q15: NDArray[np.int32] = np.rint(32768 * 2.0 ** (-np.arange(EXP_STEPS + 1) / EXP_STEPS)).astype(np.int32)
+MOST_MAGNITUDE_Q23 = 1 << 27
+NO_WHITENING: NDArray[np.int8] = np.zeros((0, 0), np.int8)
 _LOG2_E_Q14 = 23637
 _LN_2_Q14 = 11357
 
@@ -55,6 +60,33 @@ def unit_embedding(pool: Any, u: Any) -> Any:
     for j in range(pool.shape[0]):
         u[j] = np.int16(((np.int64(pool[j]) << COSINE_BITS) + (length >> 1)) // length)
     return length
+
+
+@kernel
+def whiten(matrix: Any, u: Any, out: Any) -> None:
+    """Write the product of a matrix (int8 [H, H]) and a vector (int16 [H], |u| <= 2^14) to out (int32 [H]).
+
+    A sum of H <= 512 products is below 512 * 2^7 * 2^14 = 2^30.
+    """
+    for i in range(u.shape[0]):
+        total = np.int32(0)
+        row = matrix[i]
+        for j in range(u.shape[0]):
+            total = np.int32(total + np.int32(row[j]) * np.int32(u[j]))
+        out[i] = total
+
+
+@kernel
+def whitened_embedding(pool: Any, whitening: Any, whitened: Any, u: Any) -> Any:
+    """Write the unit embedding of a pool (int32 [H]) to u (int16 [H], Q14); return the lengths of pool and `whitened`.
+
+    whitening: int8 [H, H], or [0, 0] for none; whitened: int32 [H], scratch.
+    """
+    length = unit_embedding(pool, u)
+    if whitening.shape[0] == 0:
+        return length, np.int64(1)
+    whiten(whitening, u, whitened)
+    return length, unit_embedding(whitened, u)
 
 
 def as_pool(row: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -139,18 +171,49 @@ def exponentials(cos_q14: Any, count: int, exp2_q15: Any, weights: Any) -> Any:
 
 
 @kernel
+def _to_largest(values: Any, bits: int) -> Any:
+    """Scale values (int32) so that the largest magnitude is 2^bits; return what it was, 0 of values that are all 0."""
+    peak = np.int64(0)
+    for j in range(values.shape[0]):
+        peak = max(peak, abs(np.int64(values[j])))
+    if peak > 0:
+        for j in range(values.shape[0]):
+            values[j] = np.int32((np.int64(values[j]) << bits) // peak)
+    return peak
+
+
+@kernel
+def _through_whitening(whitening: Any, stretched: Any, u: Any, whitened: Any, grad: Any) -> Any:
+    """Take the gradient of a whitened embedding back to the pool, scaled to 2^15; return what that stands for.
+
+    stretched: the length (Q14, in the scale of the matrix) of the whitened unit vector of the pool, by which the
+    gradient is the smaller. Along the pool it is 0 already. u int16 [H] and whitened int32 [H] are scratch. Only a
+    matrix that flattens the embedding to nothing reaches the bound of what is returned.
+    """
+    peak = _to_largest(grad, 14)
+    if peak == 0:
+        return peak
+    for j in range(grad.shape[0]):
+        u[j] = np.int16(grad[j])
+    whiten(whitening, u, whitened)
+    grad[:] = whitened
+    magnitude = peak * _to_largest(grad, 15) // stretched  # of at most 2^25 * 2^30
+    return min(magnitude, np.int64(MOST_MAGNITUDE_Q23))
+
+
+@kernel
 def head_gradient(
-    pool: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any, exp2_q15: Any,
-    log_q16: Any, weights: Any, grad: Any, result: Any,
+    pool: Any, whitening: Any, rows: Any, norms_q8: Any, count: int, target: int, cos_q14: Any, u: Any,
+    whitened: Any, exp2_q15: Any, log_q16: Any, weights: Any, grad: Any, result: Any,
 ) -> None:  # fmt: skip
     """Cross-entropy of softmax(16 cos) against row `target`, and its gradient with respect to every h[t].
 
     grad int32 [H] is the direction with its largest magnitude at 2^15; result int64 [3] takes the loss (nats, Q10), the
-    magnitude that 2^15 stands for (Q23, before 16 / |pool|) and |pool|.  cos_q14, weights int32 [R] and u int16 [H] are
-    scratch.
+    magnitude that 2^15 stands for (Q23, before 16 / |pool|) and |pool|.  cos_q14, weights int32 [R], u int16 [H] and
+    whitened int32 [H] are scratch.
     """
     hidden = pool.shape[0]
-    length = unit_embedding(pool, u)
+    length, stretched = whitened_embedding(pool, whitening, whitened, u)
     cosines(u, rows, norms_q8, count, cos_q14)
     best, total = exponentials(cos_q14, count, exp2_q15, weights)
     log_total_q10 = log2_q10(total, log_q16) - (15 << 10)
@@ -173,13 +236,10 @@ def head_gradient(
     for j in range(hidden):
         along += np.int64(grad[j]) * np.int64(u[j])
     along >>= COSINE_BITS
-    peak = np.int64(0)
     for j in range(hidden):
-        across = np.int64(grad[j]) - ((along * np.int64(u[j])) >> COSINE_BITS)
-        grad[j] = np.int32(across)
-        peak = max(peak, abs(across))
-    result[1] = peak
+        grad[j] = np.int32(np.int64(grad[j]) - ((along * np.int64(u[j])) >> COSINE_BITS))
     result[2] = length
-    if peak > 0:
-        for j in range(hidden):
-            grad[j] = np.int32((np.int64(grad[j]) << 15) // peak)
+    if whitening.shape[0] > 0:
+        result[1] = _through_whitening(whitening, stretched, u, whitened, grad)
+    else:
+        result[1] = _to_largest(grad, 15)

@@ -50,7 +50,7 @@ class LearnerConfig:
     """
 
     steps: int = 40
-    rate_q16: int = 10
+    rate_q16: int = 5
     theta_q8: int = 416  # 1.625
     least_takes: int = 3
     least_spread: int = 48

@@ -26,6 +26,7 @@ from edgelearn.pretrain.export import VOCABULARY, VOCABULARY_DATASET, choose_exe
 from edgelearn.pretrain.model import BaseModel, batch_of, summed
 from edgelearn.pretrain.noisy_scenes import Scenes
 from edgelearn.pretrain.train import Recipe, Trained, arrays, corpus_of, train
+from edgelearn.pretrain.whitening import fit_whitening
 from edgelearn.runtime.model import BACKGROUND, Model, save_model
 from edgelearn.runtime.voice import REHEARSAL_BYTES, VoiceDevice
 
@@ -51,8 +52,9 @@ def pretrain(data: Path, out: Path, recipe: Recipe, workers: int, progress: Call
             f"training needs more than {recipe.batch} clips and {recipe.joined_words} pairs",
         )
     trained = train(data, recipe, len(labels), workers, progress)
-    behind = background(trained.delta, corpus_of(data, recipe, []), recipe.seed)
-    model = export(trained.delta, recipe, labels, spoken, behind)
+    corpus = corpus_of(data, recipe, [])
+    behind = background(trained.delta, corpus, recipe.seed)
+    model = fit_whitening(export(trained.delta, recipe, labels, spoken, behind), corpus, recipe.seed)
     maker = FeatureMaker(recipe.frontend, recipe.endpoint)
     model = replace(model, activity=fit_activity(model, Scenes(clips, maker, recipe.seed), recipe.scenes))
     metrics = measure(model, trained, clips)

@@ -100,6 +100,7 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
     for name in ("norms", "nearness", "cosines", "weights"):
         yield f"classifier.{name}", (rows,), np.int32
     yield "classifier.embedding", (network.hidden,), np.int16
+    yield "classifier.whitened", (network.hidden,), np.int32
     yield "classifier.gradient", (network.hidden,), np.int32
     yield "classifier.directions.vectors", (TAUGHT_ROWS, DIRECTIONS, network.hidden), np.int8
     for name, count in (("norms", DIRECTIONS), ("lengths", DIRECTIONS), ("heard", 2)):

@@ -15,6 +15,7 @@ from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.learning.directions import Saved, no_directions
+from edgelearn.learning.head import NO_WHITENING
 from edgelearn.store.model_file import ModelFile, previous_path, read_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
@@ -47,8 +48,8 @@ class Model:
 
     labels: `dataset:word` of each base row, for the last ones BACKGROUND and a number: they are no class; params:
     `Network.params`; prototypes int8 [rows, H]; rehearsal: records, uint8; activity: what tells speech from noise;
-    provenance: how the base was made; history: one line for each change since; generation: that of the file it was read
-    from, None for a model that was not.
+    whitening: of the classifier; provenance: how the base was made; history: one line for each change since;
+    generation: that of the file it was read from, None for a model that was not.
     """
 
     frontend: FrontendConfig
@@ -61,6 +62,7 @@ class Model:
     rehearsal: NDArray[np.uint8]
     open_set_q14: int
     activity: ActivityReadout = field(default_factory=ActivityReadout)
+    whitening: NDArray[np.int8] = field(default_factory=lambda: NO_WHITENING)
     directions: Saved = field(default_factory=no_directions)
     provenance: dict[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ class Model:
         }
         arrays = {f"network.{key}": array for key, array in self.params.items()}
         arrays |= {"prototypes": self.prototypes, "rehearsal": self.rehearsal, "activity": self.activity.weights_q5}
+        arrays["whitening"] = self.whitening
         arrays |= {f"directions.{name}": array for name, array in self.directions._asdict().items()}
         return ModelFile(manifest, arrays)
 
@@ -134,6 +137,8 @@ class Model:
                 rehearsal=file.arrays["rehearsal"],
                 open_set_q14=int(m["open_set_q14"]),
                 activity=_activity(file),
+                # a file that was written before there was any has none
+                whitening=file.arrays.get("whitening", NO_WHITENING),
                 directions=_directions(file, len(m["labels"])),
                 provenance=dict(m["provenance"]),
                 history=tuple(map(str, m["history"])),
@@ -165,6 +170,14 @@ class Model:
             raise ModelFileError(f"{path}: what tells speech from noise is not that of its network", START_ANEW)
         if abs(readout.bias_q18) > MOST_BIAS_Q18:
             raise ModelFileError(f"{path}: what tells speech from noise is beyond all bounds", START_ANEW)
+        whitening, hidden = self.whitening, self.network.hidden
+        if (
+            whitening.dtype != np.int8
+            or whitening.shape not in ((0, 0), (hidden, hidden))
+            or not np.array_equal(whitening, whitening.T)
+            or (whitening == -128).any()
+        ):
+            raise ModelFileError(f"{path}: what whitens its embeddings is not that of its network", START_ANEW)
         if any(label.startswith(BACKGROUND) for label in self.labels[: self.base_classes]):
             raise ModelFileError(f"{path}: its classes and its background are mixed up", START_ANEW)
         rows = len(self.prototypes)

@@ -81,7 +81,7 @@ class VoiceDevice:
         """Allocate what the plan says, in the order of `device_regions`."""
         arena, choice = self.arena, plan.choice
         self.network = Network(model.network, arena)
-        self.classifier = Classifier(_classifier_config(model), arena)
+        self.classifier = Classifier(_classifier_config(model), arena, whitening=model.whitening)
         self.frontend = Frontend(model.frontend, arena)
         endpointer = Endpointer(model.endpoint, model.frontend.bands, arena)
         state = self.network.new_state("listening.state")
@@ -203,7 +203,7 @@ class VoiceDevice:
         total = np.zeros(self.network.config.hidden, np.int32)
         for take in takes:
             total += self.learner.embed(take)[0]
-        cosines = self.classifier.cosines(self.classifier.embed(total))
+        cosines = self.classifier.cosines(self.classifier.direction(total))
         near = [(w.name, int(cosines[w.row])) for w in self._model.words if not w.rejects]
         near = sorted((pair for pair in near if pair[1] >= CONFUSABLE_Q14), key=lambda pair: -pair[1])
         return tuple((name, cosine / 16384) for name, cosine in near)

@@ -65,7 +65,7 @@ static int within_talk(void)
 static int32_t judge(int32_t *score, int32_t *margin)
 {
     int32_t best;
-    el_unit_embedding(el_memory.listening_pool);
+    el_embedding(el_memory.listening_pool);
     el_cosines();
     best = el_best_word(score);
     if (best < 0) {

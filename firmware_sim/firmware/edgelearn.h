@@ -252,7 +252,8 @@ int el_update_column(void);
 /* -- head.c: works on classifier_embedding (the unit vector at hand) and classifier_cosines (its cosines) */
 
 int64_t el_isqrt(int64_t value); /* integer square root of 0 <= value < 2^62, rounded down */
-int32_t el_unit_embedding(const int32_t *pool); /* of a sum of h; returns its length */
+int32_t el_unit_embedding(const int32_t *vector); /* its direction becomes the unit vector at hand; returns its length */
+void el_embedding(const int32_t *pool);           /* the embedding of a sum of h does: whitened, if the model whitens */
 /* The direction of a times_a + b times_b (b may be NULL) in int8, and its norm in Q8. */
 int32_t el_quantise(const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b, int8_t *row);
 /* A row in the direction of a times_a + b times_b (b may be NULL). */

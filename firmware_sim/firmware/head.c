@@ -8,6 +8,7 @@ static int16_t *const unit = el_memory.classifier_embedding;
 static int32_t *const cosine = el_memory.classifier_cosines;
 static int32_t *const weight = el_memory.classifier_weights;
 static int32_t *const gradient = el_memory.classifier_gradient;
+static int32_t *const whitened = el_memory.classifier_whitened;
 static int32_t *const norm_q8 = el_memory.classifier_norms;
 static int32_t *const near_q14 = el_memory.classifier_nearness;
 
@@ -33,18 +34,47 @@ int64_t el_isqrt(int64_t rest)
     return root;
 }
 
-int32_t el_unit_embedding(const int32_t *pool)
+int32_t el_unit_embedding(const int32_t *vector)
 {
     int64_t sum = 0, length;
     for (int j = 0; j < EL_HIDDEN; j++) {
-        sum += (int64_t)pool[j] * pool[j];
+        sum += (int64_t)vector[j] * vector[j];
     }
     length = el_isqrt(sum);
     length = length > 1 ? length : 1;
     for (int j = 0; j < EL_HIDDEN; j++) {
-        unit[j] = (int16_t)el_floor_div((int64_t)pool[j] * 16384 + (length >> 1), length);
+        unit[j] = (int16_t)el_floor_div((int64_t)vector[j] * 16384 + (length >> 1), length);
     }
     return (int32_t)length;
+}
+
+/* whitened = the whitening times the unit vector at hand. */
+static void multiply(void)
+{
+    const int8_t *row = el_whitening;
+    for (int i = 0; i < EL_HIDDEN; i++, row += EL_HIDDEN) {
+        int32_t sum = 0;
+        for (int j = 0; j < EL_HIDDEN; j++) {
+            sum += row[j] * unit[j];
+        }
+        whitened[i] = sum;
+    }
+}
+
+/* Whiten the unit vector at hand; returns how long it was then, in Q14 and the scale of the whitening, 1 without one. */
+static int32_t whiten(void)
+{
+    if (!EL_WHITENED) {
+        return 1;
+    }
+    multiply();
+    return el_unit_embedding(whitened);
+}
+
+void el_embedding(const int32_t *pool)
+{
+    el_unit_embedding(pool);
+    whiten();
 }
 
 /* The best cosine (Q14) of a row to another base row. */
@@ -199,11 +229,45 @@ static int64_t exponentials(void)
     return total;
 }
 
+/* Scale the gradient so that its largest magnitude is 2^bits; returns what it was, 0 if there is nothing to scale. */
+static int64_t to_largest(int bits)
+{
+    int64_t peak = 0;
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        int64_t magnitude = gradient[j] < 0 ? -(int64_t)gradient[j] : gradient[j];
+        peak = magnitude > peak ? magnitude : peak;
+    }
+    for (int j = 0; peak && j < EL_HIDDEN; j++) {
+        gradient[j] = (int32_t)el_floor_div((int64_t)gradient[j] * (1 << bits), peak);
+    }
+    return peak;
+}
+
+/* Take the gradient of a whitened embedding back to the pool, whose whitened unit vector was `stretched` long, and scale
+ * it to 2^15; returns the magnitude that this stands for. */
+static int64_t through_whitening(int32_t stretched)
+{
+    int64_t peak = to_largest(14), magnitude;
+    if (peak == 0) {
+        return 0;
+    }
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        unit[j] = (int16_t)gradient[j];
+    }
+    multiply();
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        gradient[j] = whitened[j];
+    }
+    magnitude = peak * to_largest(15) / stretched;
+    return magnitude < EL_MOST_MAGNITUDE_Q23 ? magnitude : EL_MOST_MAGNITUDE_Q23;
+}
+
 void el_head_step(const int32_t *pool, int32_t target, el_step *step)
 {
-    int64_t total, along = 0, peak = 0;
-    int32_t rows = el_device.rows;
+    int64_t total, along = 0;
+    int32_t rows = el_device.rows, stretched;
     step->length = el_unit_embedding(pool);
+    stretched = whiten();
     plain_cosines();
     total = exponentials();
     step->loss_q10 =
@@ -224,14 +288,9 @@ void el_head_step(const int32_t *pool, int32_t target, el_step *step)
     }
     along >>= 14;
     for (int j = 0; j < EL_HIDDEN; j++) {
-        int64_t across = gradient[j] - ((along * unit[j]) >> 14), magnitude = across < 0 ? -across : across;
-        gradient[j] = (int32_t)across;
-        peak = magnitude > peak ? magnitude : peak;
+        gradient[j] -= (int32_t)((along * unit[j]) >> 14);
     }
-    for (int j = 0; peak && j < EL_HIDDEN; j++) {
-        gradient[j] = (int32_t)el_floor_div((int64_t)gradient[j] * 32768, peak);
-    }
-    step->magnitude_q23 = (int32_t)peak;
+    step->magnitude_q23 = (int32_t)(EL_WHITENED ? through_whitening(stretched) : to_largest(15));
 }
 
 void el_add_row_gradient(int32_t target, int32_t weight_q15, int32_t *sums)

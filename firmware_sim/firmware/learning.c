@@ -62,7 +62,7 @@ void el_embed(const int8_t *frames, int32_t count)
     el_run_begin(&el_learning, frames, count, count, EL_VOICES);
     while (el_run_frame()) {
     }
-    el_unit_embedding(el_memory.learning_pool);
+    el_embedding(el_memory.learning_pool);
 }
 
 /* The learning rate in the units of this step's normalised gradient, as mult / 2^shift. */

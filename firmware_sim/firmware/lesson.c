@@ -166,7 +166,7 @@ static int sweep_slice(void)
             } else if (el_run_frame()) {
                 return 1;
             } else {
-                el_unit_embedding(el_memory.learning_pool);
+                el_embedding(el_memory.learning_pool);
                 lesson->running = 0;
             }
         }

@@ -137,7 +137,7 @@ int el_pass_slice(void)
             if (!lesson->running) {
                 el_exemplar_begin(&record, lesson->variant, rough);
             } else if (!el_run_frame()) {
-                el_unit_embedding(el_memory.learning_pool);
+                el_embedding(el_memory.learning_pool);
                 hear(&record);
                 lesson->running = 0;
                 lesson->variant = record.row == lesson->row && lesson->variant + 1 < variants ? lesson->variant + 1 : 0;

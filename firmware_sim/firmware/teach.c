@@ -34,10 +34,10 @@ static int take_slice(void)
     if (el_run_frame()) {
         return 1;
     }
-    el_unit_embedding(el_memory.learning_pool);
+    el_embedding(el_memory.learning_pool);
     if (el_device.lesson.row >= EL_BASE_ROWS) {
         el_directions_add(el_device.lesson.row, el_memory.learning_enrolled);
-        el_unit_embedding(el_memory.learning_pool);
+        el_embedding(el_memory.learning_pool);
     }
     el_add_unit(el_memory.learning_enrolled, 1);
     el_device.takes++;

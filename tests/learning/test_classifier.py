@@ -190,7 +190,7 @@ def test_a_head_step_is_that_of_the_twin(rng: np.random.Generator) -> None:
     pool = rng.integers(-9999, 9999, 16).astype(np.int32)
     step = classifier.head_step(pool, 2)
     rows = [reference_head.quantise_prototype(row) for row in classifier.prototypes().tolist()]
-    twin = reference_head.HeadStep(pool.tolist(), [row for row, _ in rows], [norm for _, norm in rows], 2)
+    twin = reference_head.HeadStep(pool.tolist(), [row for row, _ in rows], [norm for _, norm in rows], 2, [])
     assert step == (twin.loss_q10, twin.magnitude_q23, twin.length)
     assert classifier.gradient.tolist() == twin.gradient
 

@@ -133,7 +133,7 @@ def test_a_word_of_few_takes_is_its_prototype(rng: np.random.Generator) -> None:
         assert (heard[row] > plain[row]) == (count == LEAST_TAKES)
         # gradients are those of the plain cosines: what is taken back is no weight
         pool = as_pool(classifier.prototypes()[0])
-        step = reference_head.HeadStep(pool.tolist(), *reference_head.table(classifier.prototypes()), row)
+        step = reference_head.HeadStep(pool.tolist(), *reference_head.table(classifier.prototypes()), row, [])
         assert classifier.head_step(pool, row).loss_q10 == step.loss_q10
         without = Classifier(ClassifierConfig(HIDDEN, 3, 2), Arena(8192))
         without.load(classifier.prototypes())

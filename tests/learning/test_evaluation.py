@@ -41,6 +41,7 @@ from edgelearn.learning.evaluation import (
     score_trial,
     speaker_sets,
 )
+from edgelearn.learning.head import NO_WHITENING
 from tests.learning.toy import LONGEST, frames_in_all_voices, make_toy, takes_of
 
 CLIP = next((Path(edgelearn.__file__).parent / "assets" / "demo").glob("five_*.wav"))
@@ -213,7 +214,7 @@ def test_the_float_twin_agrees_on_what_is_easy(device: Any) -> None:
     utterances = [device.toy.memory.decode(r, np.zeros((LONGEST, 12), np.int8)).copy() for r in records]
     model: Any = SimpleNamespace(
         params=device.network.params(), network=device.network.config, labels=("a:a", "a:b", "a:c"),
-        prototypes=device.classifier.prototypes(), base_classes=3,
+        prototypes=device.classifier.prototypes(), base_classes=3, whitening=NO_WHITENING,
     )  # fmt: skip
     rows = np.array([r.row for r in records])
     assert float_accuracy(model, utterances, rows) == 1.0

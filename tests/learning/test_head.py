@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgelearn.audio.melbank import FrontendConfig, make_tables
 from edgelearn.learning import head
 from tests import reference_head
+from tests.learning.toy import some_whitening
 
 LOG_Q16 = make_tables(FrontendConfig()).log_q16
 WIDEST = 512
@@ -27,15 +28,20 @@ def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, norms
 
 
-def step(pool: np.ndarray, rows: np.ndarray, norms: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+def step(
+    pool: np.ndarray, rows: np.ndarray, norms: np.ndarray, target: int, whitening: np.ndarray = head.NO_WHITENING
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradient and (loss, magnitude, length), by the kernel; equal to the twin's."""
     count, hidden = rows.shape
     gradient, result = np.zeros(hidden, np.int32), np.zeros(3, np.int64)
     head.head_gradient(
-        pool.astype(np.int32), rows, norms, count, target, np.zeros(count, np.int32), np.zeros(hidden, np.int16),
-        head.EXP2_Q15, LOG_Q16, np.zeros(count, np.int32), gradient, result,
+        pool.astype(np.int32), whitening, rows, norms, count, target, np.zeros(count, np.int32),
+        np.zeros(hidden, np.int16), np.zeros(hidden, np.int32), head.EXP2_Q15, LOG_Q16, np.zeros(count, np.int32),
+        gradient, result,
     )  # fmt: skip
-    twin = reference_head.HeadStep(pool.astype(np.int64).tolist(), rows.tolist(), norms.tolist(), target)
+    twin = reference_head.HeadStep(
+        pool.astype(np.int64).tolist(), rows.tolist(), norms.tolist(), target, whitening.tolist()
+    )
     assert gradient.tolist() == twin.gradient
     assert result.tolist() == [twin.loss_q10, twin.magnitude_q23, twin.length]
     assert twin.largest <= 2**24 + 127 * count
@@ -105,6 +111,27 @@ def test_prototypes_and_cosines_equal_the_twin(seed: int, hidden: int, scale: fl
     assert cosines.tolist() == reference_head.cosines(unit.tolist(), rows.tolist(), norms.tolist())
 
 
+def test_whitening_equals_the_twin(rng: np.random.Generator) -> None:
+    """And of a matrix that changes nothing nothing is seen but rounding."""
+    for hidden in (16, 128, WIDEST):
+        pool = rng.integers(-(10**6), 10**6, hidden).astype(np.int32)
+        for whitening in (some_whitening(hidden, rng), np.full((hidden, hidden), -127, np.int8)):
+            unit, whitened = np.zeros(hidden, np.int16), np.zeros(hidden, np.int32)
+            lengths = head.whitened_embedding(pool, whitening, whitened, unit)
+            plain, length = reference_head.unit_embedding(pool.tolist())
+            wanted, stretched = reference_head.unit_embedding(reference_head.times(whitening.tolist(), plain))
+            assert (unit.tolist(), lengths) == (wanted, (length, stretched))
+        head.whitened_embedding(pool, (127 * np.eye(hidden)).astype(np.int8), whitened, unit)
+        assert np.abs(unit - np.array(plain)).max() <= 2
+
+
+def test_the_sum_of_a_whitening_fits_at_its_worst() -> None:
+    worst = np.full(WIDEST, -(1 << 14), np.int16)
+    whitened = np.zeros(WIDEST, np.int32)
+    head.whiten(np.full((WIDEST, WIDEST), -127, np.int8), worst, whitened)
+    assert whitened.tolist() == [WIDEST * 127 << 14] * WIDEST
+
+
 def test_the_sum_of_a_cosine_fits_at_its_worst() -> None:
     unit = np.full(WIDEST, -(1 << 14), np.int16)
     rows, norms = quantised(np.full((2, WIDEST), 9))
@@ -129,42 +156,58 @@ def test_a_row_of_zeros_has_no_cosine() -> None:
     count=st.sampled_from([1, 2, 30, 120]),
     pull=st.sampled_from([-3.0, 0.0, 0.3, 1.0, 3.0]),
     scale=st.sampled_from([1, 300, 30000, 10**6]),
+    whitened=st.booleans(),
 )
 def test_head_gradient_equals_the_twin_and_the_formula(
-    seed: int, hidden: int, count: int, pull: float, scale: int
+    seed: int, hidden: int, count: int, pull: float, scale: int, whitened: bool
 ) -> None:
     """Loss within 0.02 nats; from a loss of 0.3 on, the gradient within 1 % of its length."""
     rng = np.random.default_rng(seed)
+    whitening = some_whitening(hidden, rng) if whitened else head.NO_WHITENING
+    matrix = whitening / 127 if whitened else np.eye(hidden)
     vectors = rng.normal(0, 1000, (count, hidden))
     target = int(rng.integers(count))
     pool = np.rint((rng.normal(0, 1, hidden) + pull * vectors[target] / 1000) * scale)
     rows, norms = quantised(vectors)
-    gradient, (loss_q10, magnitude_q23, length) = step(pool, rows, norms, target)
+    gradient, (loss_q10, magnitude_q23, length) = step(pool, rows, norms, target, whitening)
     if scale < 300:
         return  # a pool of a few units has no direction to speak of
     floats = rows.astype(np.float64)
-    loss = reference_head.float_loss(pool, floats, target)
+    loss = reference_head.float_loss(pool, floats, target, matrix)
     assert abs(loss_q10 / 1024 - loss) < 0.02
     if loss > 0.3:
-        wanted = reference_head.float_gradient(pool, floats, target)
+        wanted = reference_head.float_gradient(pool, floats, target, matrix)
         got = gradient / 2**15 * magnitude_q23 / 2**23 * head.LOGIT_SCALE / length
         assert np.linalg.norm(got - wanted) < 0.01 * np.linalg.norm(wanted)
 
 
-def test_head_gradient_against_central_differences(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("whitened", [False, True])
+def test_head_gradient_against_central_differences(rng: np.random.Generator, whitened: bool) -> None:
     rows, norms = quantised(rng.normal(0, 1000, (20, 24)))
     pool = rng.integers(-50000, 50000, 24).astype(np.float64)
-    gradient, (_, magnitude_q23, length) = step(pool, rows, norms, 7)
+    whitening = some_whitening(24, rng) if whitened else head.NO_WHITENING
+    matrix = whitening / 127 if whitened else np.eye(24)
+    gradient, (_, magnitude_q23, length) = step(pool, rows, norms, 7, whitening)
     got = gradient / 2**15 * magnitude_q23 / 2**23 * head.LOGIT_SCALE / length
     floats = rows.astype(np.float64)
     numeric = np.array(
         [
-            (reference_head.float_loss(pool + e, floats, 7) - reference_head.float_loss(pool - e, floats, 7)) / 2
+            reference_head.float_loss(pool + e / 2, floats, 7, matrix)
+            - reference_head.float_loss(pool - e / 2, floats, 7, matrix)
             for e in np.eye(24)
         ]
     )
     assert np.abs(gradient).max() == 1 << 15
     np.testing.assert_allclose(got, numeric, atol=0.01 * np.abs(numeric).max())
+
+
+def test_a_whitening_that_flattens_everything_has_a_gradient_within_its_bound(rng: np.random.Generator) -> None:
+    """All of the pool lies in the directions that the matrix takes away, and the gradient does not."""
+    whitening = np.zeros((16, 16), np.int8)
+    whitening[8:, 8:] = np.diag(np.full(8, 127))
+    rows, norms = quantised(rng.normal(0, 1000, (20, 16)))
+    _, (_, magnitude_q23, _) = step(np.where(np.arange(16) < 8, 9999, 0), rows, norms, 7, whitening)
+    assert magnitude_q23 == head.MOST_MAGNITUDE_Q23
 
 
 @pytest.mark.parametrize("count", [2, 250])
@@ -177,5 +220,5 @@ def test_the_sum_of_the_gradient_comes_near_its_bound_and_no_further(count: int)
     pool = np.zeros(WIDEST)
     pool[:2] = LONGEST, 1
     step(pool, rows, norms, 0)
-    twin = reference_head.HeadStep(pool.astype(int).tolist(), rows.tolist(), norms.tolist(), 0)
+    twin = reference_head.HeadStep(pool.astype(int).tolist(), rows.tolist(), norms.tolist(), 0, [])
     assert 0.95 * 2**24 < twin.largest <= 2**24 + 127 * count

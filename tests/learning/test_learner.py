@@ -28,7 +28,16 @@ from edgelearn.learning.takes import variance
 from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
 from edgelearn.learning.variants import altered
 from tests import reference_head
-from tests.learning.toy import BANDS, HIDDEN, LONGEST, Toy, frames_in_all_voices, make_toy, takes_of
+from tests.learning.toy import (
+    BANDS,
+    HIDDEN,
+    LONGEST,
+    Toy,
+    frames_in_all_voices,
+    make_toy,
+    some_whitening,
+    takes_of,
+)
 
 CONFIG = LearnerConfig(steps=10, rate_q16=3000, sweeps=0, max_old_loss=1.0)
 # losses (nats, Q10) of these ten steps by the thresholds of a lesson, in 1/256 of the network's; all arithmetic is in
@@ -184,10 +193,12 @@ def test_separation_is_the_mean_of_the_takes_above_the_best_of_the_rest() -> Non
     assert report.counts.frames == frames_heard
 
 
-def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whitened", [False, True])
+def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.MonkeyPatch, whitened: bool) -> None:
     """The whole chain of units, against the float twin; rounding to masters and gates is the difference."""
     monkeypatch.setattr("edgelearn.learning.learner.LEAST_GAIN_Q14", -(1 << 15))  # kept, whatever it gained
-    toy = make_toy(0)
+    toy = make_toy(0, whitened=whitened)
+    matrix = some_whitening(HIDDEN, np.random.default_rng([0, 1])) / 127 if whitened else np.eye(HIDDEN)
     row = toy.learner.enrol([takes_of(np.random.default_rng(100), 1)[0]])
     config, params = lesson_layer(toy), toy.network.params()
     layer = floating.dequantise_layer(params, 0, config.weight_shift, config.theta_x_q13, config.theta_h_q13)
@@ -195,7 +206,7 @@ def test_a_step_is_the_learning_rate_times_the_gradient(monkeypatch: pytest.Monk
     frames = toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8))
     tapes = floating.forward([layer], frames / 64)
     pool = tapes[0].h[1:].sum(axis=0)
-    grad_h = reference_head.float_gradient(pool, toy.classifier.prototypes().astype(float), row)
+    grad_h = reference_head.float_gradient(pool, toy.classifier.prototypes().astype(float), row, matrix)
     (gradient,) = floating.backward([layer], tapes, grad_h)
     before, rate_q16 = toy.network.masters(0).astype(int), 20000
     teach(toy, row, LearnerConfig(steps=1, rate_q16=rate_q16, least_takes=1, sweeps=0, max_old_loss=1.0))

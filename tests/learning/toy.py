@@ -9,6 +9,7 @@ import numpy as np
 from edgelearn.device.arena import Arena
 from edgelearn.engine.network import LayerConfig, Network, NetworkConfig
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
+from edgelearn.learning.head import NO_WHITENING
 from edgelearn.learning.learner import Learner
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.learning.variants import VOICES_Q8
@@ -35,7 +36,7 @@ class Toy:
 
 def make_toy(
     seed: int, tape_frames: int = LONGEST, base: int = 3, takes: int = 3, capacity: int = 8000,
-    checkpoint_every: int = 0,
+    checkpoint_every: int = 0, whitened: bool = False,
 ) -> Toy:  # fmt: skip
     """A random network whose `base` words are what it makes of their first takes, all of which it remembers."""
     rng = np.random.default_rng(seed)
@@ -43,7 +44,8 @@ def make_toy(
     config = NetworkConfig((LayerConfig(BANDS, HIDDEN, 6, THETA_X, 300),))
     network = Network(config, arena)
     network.load(random_params(config, rng, 3000.0))
-    classifier = Classifier(ClassifierConfig(HIDDEN, base, 4), arena)
+    whitening = some_whitening(HIDDEN, np.random.default_rng([seed, 1])) if whitened else NO_WHITENING
+    classifier = Classifier(ClassifierConfig(HIDDEN, base, 4), arena, whitening=whitening)
     memory = RehearsalMemory(capacity, BANDS, THETA_X, arena)
     entries = tape_frames * (BANDS + HIDDEN)
     tape = network.new_tape(tape_frames, entries, "tape", checkpoint_every=checkpoint_every)
@@ -58,6 +60,12 @@ def make_toy(
         for take in word:
             memory.add(row, take)
     return Toy(network, classifier, memory, learner)
+
+
+def some_whitening(hidden: int, rng: np.random.Generator) -> np.ndarray:
+    """A whitening (int8 [H, H]) like that of a model: symmetric, near a multiple of the identity."""
+    mixing = rng.normal(0, 5, (hidden, hidden)) / np.sqrt(hidden / 16) + np.diag(rng.uniform(70, 120, hidden))
+    return np.clip(np.rint((mixing + mixing.T) / 2), -127, 127).astype(np.int8)
 
 
 def takes_of(rng: np.random.Generator, count: int, noise: float = 12.0, frames: int = 24) -> list[np.ndarray]:

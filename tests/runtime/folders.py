@@ -12,6 +12,7 @@ from scipy.io import wavfile
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import ClipInfo
 from edgelearn.learning.evaluation import ClipReader, embed_all
+from edgelearn.learning.head import NO_WHITENING
 from edgelearn.runtime.incremental import key_of
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.rehearsed import RECORDINGS
@@ -59,7 +60,8 @@ def course_data(folder: Path) -> Path:
 
 
 def trained(model: Model, clips: list[ClipInfo], words: tuple[str, ...]) -> Model:
-    """The network of `model` with the means of the training clips of these words for its classes."""
+    """The network of `model`, not whitened, with the means of the training clips of these words for its classes."""
+    model = replace(model, whitening=NO_WHITENING)
     device, read = VoiceDevice(model), ClipReader(model)
     rows = []
     for word in sorted(words):

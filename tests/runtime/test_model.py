@@ -21,7 +21,7 @@ PATH = Path("m.npz")
 
 
 def same(a: Model, b: Model) -> bool:
-    arrays = ("prototypes", "rehearsal")
+    arrays = ("prototypes", "rehearsal", "whitening")
     return (
         replace(a, params={}, **dict.fromkeys(arrays), activity=None, directions=None, generation=None)  # type: ignore[arg-type]
         == replace(b, params={}, **dict.fromkeys(arrays), activity=None, directions=None, generation=None)  # type: ignore[arg-type]
@@ -103,6 +103,11 @@ def test_what_does_not_belong_together_is_refused(
         ({"directions.vectors": np.zeros((1, 4, 128), np.int8)}, "directions of its words"),
         ({"activity": np.zeros(64, np.int8)}, "tells speech from noise is not that of its network"),
         ({"activity": np.zeros(128, np.int16)}, "tells speech from noise is not that of its network"),
+        ({"whitening": np.zeros((64, 64), np.int8)}, "whitens its embeddings is not that of its network"),
+        ({"whitening": np.zeros((128, 128), np.int16)}, "whitens its embeddings is not that of its network"),
+        ({"whitening": np.zeros(128, np.int8)}, "whitens its embeddings is not that of its network"),
+        ({"whitening": np.tri(128, dtype=np.int8)}, "whitens its embeddings is not that of its network"),
+        ({"whitening": np.full((128, 128), -128, np.int8)}, "whitens its embeddings is not that of its network"),
     ],
 )
 def test_arrays_that_are_missing_or_of_another_shape_are_refused(
@@ -118,6 +123,12 @@ def test_a_model_from_before_there_was_a_readout_has_none(model: Model) -> None:
     file = model.to_file()
     del file.arrays["activity"], file.manifest["activity_bias_q18"]
     assert len(Model.from_file(file, PATH).activity.weights_q5) == 0
+
+
+def test_a_model_from_before_there_was_a_whitening_has_none(model: Model) -> None:
+    file = model.to_file()
+    del file.arrays["whitening"]
+    assert Model.from_file(file, PATH).whitening.shape == (0, 0)
 
 
 def with_a_taught_word(model: Model) -> ModelFile:

@@ -372,6 +372,7 @@ def foreign_model(model: Model, theta_h_q13: int) -> Model:
         prototypes=rng.integers(-127, 128, (3, 32)).astype(np.int8),
         rehearsal=np.zeros(0, np.uint8),
         activity=ActivityReadout(rng.integers(-40, 41, 32).astype(np.int8), 0),
+        whitening=np.zeros((0, 0), np.int8),
     )
 
 
