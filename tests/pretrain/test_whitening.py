@@ -20,8 +20,8 @@ from edgelearn.runtime.voice import VoiceDevice
 from tests.pretrain.tiny import make_data
 
 
-def test_it_halves_the_distance_of_every_variance_from_the_mean(rng: np.random.Generator) -> None:
-    """In the directions of the covariance, scaled to a mean variance of 1, a variance v becomes v / (v + 1)."""
+def test_every_variance_v_becomes_v_over_v_plus_one(rng: np.random.Generator) -> None:
+    """Of the covariance scaled to a mean variance of 1, whatever its scale was, and in its own directions."""
     directions, _ = np.linalg.qr(rng.normal(size=(6, 6)))
     variances = np.array([0.01, 0.1, 0.4, 0.7, 1.3, 3.49])
     pieces = [(directions * np.sqrt(variances * 7)).T[k : k + 3] for k in (0, 3)]  # of any scale, in any pieces
