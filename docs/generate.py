@@ -200,6 +200,7 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "words": "the vocabulary",
         "taught_words": "how many of it you taught",
         "base_classes": "classes that the base model was trained on",
+        "whitened": "whether embeddings are whitened; those of a model that is older than the whitening are not",
         "rehearsal_bytes": "bytes of exemplars",
         "open_set_threshold": "threshold of words that are taught",
         "history": "one line for each change",

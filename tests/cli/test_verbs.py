@@ -195,6 +195,7 @@ def test_a_word_is_added_heard_renamed_removed_and_brought_back(cli: Cli) -> Non
     (info,) = cli("info", "--json").lines
     assert info["history"] == ["add computer: 3 takes, 10 updates", "rename computer the box"]
     assert (info["taught_words"], info["base_classes"], info["generation"]) == (1, 60, 3)
+    assert info["whitened"] is True
     assert "rename computer the box" in cli("info").out
     assert cli("remove", "the box", "--json").lines[0]["word"] == "the box"
     heard = words(cli("listen", "--input", NEW_WORD, "--json").lines)

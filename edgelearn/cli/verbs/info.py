@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         "words": [word.name for word in model.words],
         "taught_words": sum(word.taught for word in model.words),
         "base_classes": model.base_classes,
+        "whitened": len(model.whitening) > 0,
         "rehearsal_bytes": len(model.rehearsal),
         "open_set_threshold": round(model.open_set_q14 / 16384, 4),
         "history": list(model.history),
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         emit("info", **facts)
     else:
         facts["delta_thresholds"] = ", ".join(f"x {x:g} h {h:g}" for x, h in thresholds)
+        facts["whitened"] = "yes" if facts["whitened"] else "no"
         facts["words"] = ", ".join(word.name for word in model.words)
         rows = [(name.replace("_", " "), facts[name]) for name in facts if name not in ("provenance", "history")]
         rows += [("change", line) for line in model.history]
