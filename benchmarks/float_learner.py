@@ -22,7 +22,7 @@ from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
 from edgelearn.learning.directions import DIRECTIONS, LEAST_TAKES, VARIANCE_BITS
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
-from edgelearn.learning.head import LOGIT_SCALE
+from edgelearn.learning.head import LOGIT_SCALE, whitening_matrix
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
 from edgelearn.learning.takes import variance
@@ -83,8 +83,7 @@ class FloatLearner:
         self._base = len(model.labels)
         self._share = np.where(np.arange(self._base) < model.base_classes, 1.0, BACKGROUND_SHARE)
         self.rows = unit(model.prototypes.astype(np.float64))
-        whitening = model.whitening if len(model.whitening) else np.eye(layer.hidden)
-        self._whitening: FloatArray = whitening / np.abs(whitening).max()
+        self._whitening = whitening_matrix(model.whitening, layer.hidden)
         self._directions: dict[int, tuple[FloatArray, FloatArray]] = {}
         self.kept: list[bool] = []
         """Of each lesson, whether its steps were kept."""

@@ -22,6 +22,7 @@ from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.floating import dequantise_layer, forward
+from edgelearn.learning.head import whitening_matrix
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, WordLearner
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
@@ -354,8 +355,7 @@ def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.
     ]
     classes = model.prototypes[: model.base_classes].astype(np.float64)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
-    if len(model.whitening):
-        classes = classes @ model.whitening  # the product with a whitened pool
+    classes = classes @ whitening_matrix(model.whitening, classes.shape[1])  # for the product with a whitened pool
     right = 0
     for frames, row in zip(utterances, rows, strict=True):
         own, *others = (

@@ -22,7 +22,7 @@ LOGIT_SCALE = 16  # the temperature that the base model was trained with
 EXP_STEPS = 64
 # exp(-x) for x >= 0 is 2^-(x log2 e): whole powers by shifts, the fraction from this table of chords
 EXP2_Q15: NDArray[np.int32] = np.rint(32768 * 2.0 ** (-np.arange(EXP_STEPS + 1) / EXP_STEPS)).astype(np.int32)
-MOST_MAGNITUDE_Q23 = 1 << 27
+MOST_MAGNITUDE_Q23 = 1 << 27  # what a learning rate can be multiplied with in 64 bits
 NO_WHITENING: NDArray[np.int8] = np.zeros((0, 0), np.int8)
 _LOG2_E_Q14 = 23637
 _LN_2_Q14 = 11357
@@ -74,6 +74,13 @@ def whiten(matrix: Any, u: Any, out: Any) -> None:
         for j in range(u.shape[0]):
             total = np.int32(total + np.int32(row[j]) * np.int32(u[j]))
         out[i] = total
+
+
+def whitening_matrix(whitening: NDArray[np.int8], hidden: int) -> NDArray[np.float64]:
+    """Return a whitening as floats [H, H], its largest magnitude 1; for none the identity."""
+    matrix = whitening if len(whitening) else np.eye(hidden)
+    scaled: NDArray[np.float64] = matrix / np.abs(matrix.astype(np.float64)).max()
+    return scaled
 
 
 @kernel

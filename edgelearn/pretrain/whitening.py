@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,14 +30,12 @@ CONDITIONS = Conditions(room=0.35, microphone=0.4, noise=0.8)
 def fit_whitening(model: Model, corpus: Corpus, seed: int) -> Model:
     """Return a model without whitening as one that has it: its matrix, and its rows in the new coordinates."""
     matrix = whitening(_differences(model, corpus, seed))
-    rows = _unit(model.prototypes.astype(np.float64)) @ matrix
-    return replace(model, whitening=whole(matrix), prototypes=unit_rows(rows))
+    return replace(model, whitening=whole(matrix), prototypes=unit_rows(model.prototypes @ matrix))
 
 
 def whitening(differences: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the symmetric matrix [H, H] that whitens differences [n, H], given in any number of pieces."""
-    products = [piece.T @ piece for piece in differences]
-    covariance = np.sum(products, axis=0)
+    covariance = reduce(np.add, (piece.T @ piece for piece in differences))
     variances, directions = np.linalg.eigh(covariance / np.trace(covariance) * len(covariance))
     matrix: NDArray[np.float64] = (directions / np.sqrt(np.maximum(variances, 0) + 1)) @ directions.T
     return matrix
@@ -49,7 +48,7 @@ def whole(matrix: NDArray[np.float64]) -> NDArray[np.int8]:
 
 
 def _differences(model: Model, corpus: Corpus, seed: int) -> Iterable[NDArray[np.float64]]:
-    """Yield for each clip the embeddings [VERSIONS, H] of augmented versions, less that of the clip."""
+    """Yield for each clip the unit embeddings [VERSIONS, H] of augmented versions, less that of the clip."""
     embed = VoiceDevice(model).learner.embed
     for number, clip in enumerate(corpus.clips):
         rng = np.random.default_rng([seed, 10, number])
@@ -57,10 +56,6 @@ def _differences(model: Model, corpus: Corpus, seed: int) -> Iterable[NDArray[np
         for _ in range(VERSIONS):
             version = augment(clip, corpus.noises, rng, CONDITIONS)
             heard.append(corpus.make.utterance(version, rng))
-        units = _unit(np.array([embed(frames)[0] for frames in heard], np.float64))
+        units = np.array([embed(frames)[0] for frames in heard], np.float64)
+        units /= np.maximum(1, np.linalg.norm(units, axis=1, keepdims=True))  # more exactly than Q14 has them
         yield units[1:] - units[0]
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    units: NDArray[np.float64] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    return units
