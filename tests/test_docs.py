@@ -112,6 +112,20 @@ def test_files_that_are_named_exist(page: str) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_links_lead_to_pages_and_quoted_sections_that_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link, section in re.findall(r"\]\(([^)#\s]+)[^)]*\)(?:,\s+\"([^\"]+)\")?", text):
+            if "://" in link:
+                continue
+            there = page.parent / link
+            assert there.exists(), f"{page.name} links to {link}"
+            if section:
+                headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+                assert " ".join(section.split()) in headings, f'{page.name} quotes "{section}" of {link}'
+
+
 def test_the_command_reference_is_what_the_program_says() -> None:
     assert read("docs/cli.md") == GENERATE.render_cli(), "type: make docs"
 
