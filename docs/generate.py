@@ -182,7 +182,7 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
         "taught": "true for a word of yours, false for a shipped one",
         "takes": "recordings it was taught with",
         "added": "the day it was taught",
-        "updates": "gradient steps it took",
+        "updates": "gradient steps that its lessons kept",
         "rejects": "the word whose false alarms this one takes to itself, empty for a word that is reported",
     },
     ("rename", "renamed"): RENAMED,

@@ -23,7 +23,7 @@ from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice, sufficient_budget
 
-BUDGETS = ("192KiB", "224KiB", "240KiB", "256KiB", "320KiB", "384KiB")
+BUDGETS = ("240KiB", "244KiB", "248KiB", "256KiB", "320KiB", "384KiB")
 
 
 def study(model: Model, budget_bytes: int, word: str, takes: list[Path], tests: list[Path]) -> str:

@@ -15,9 +15,10 @@ import pytest
 
 from edgelearn import __version__, errors
 from edgelearn.cli.arguments import Parser, add_common
+from edgelearn.cli.main import main
 from edgelearn.cli.verbs import VERBS, exists, load
 from edgelearn.device.board import list_boards
-from edgelearn.runtime.model import Word
+from edgelearn.runtime.model import BASE_MODEL, Word
 from edgelearn.runtime.protocols import METRICS
 from edgelearn.runtime.recognizer import Event
 
@@ -85,6 +86,12 @@ def test_commands_parse(page: str) -> None:
         args = parser.parse_known_or_refuse(words[1:])
         board = vars(args).get("device.board")
         assert board is None or board in list_boards()
+
+
+def test_the_budgets_of_the_readme_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [words for words in commands("README.md") if words[0] == "profile" and "--plot" not in words]
+    assert any("--budget" in words for words in shown)
+    assert [words for words in shown if main([*words, "--model", str(BASE_MODEL)])] == []
 
 
 def test_the_readme_shows_the_commands_that_a_newcomer_needs() -> None:

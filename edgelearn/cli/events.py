@@ -34,8 +34,7 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
     back = unless_kept(fields["updates"], fields["gained"])
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
-        f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}: "
-        f"{fields['updates']} updates{back} in {fields['seconds']:.3g} s here, "
+        f"{_learned(fields)}: {fields['updates']} updates{back} in {fields['seconds']:.3g} s here, "
         f"{fields['board_seconds']:.3g} s and {fields['energy_mj']:.3g} mJ on {board} (estimate)\n"
         f"  {100 * fields['sparsity']:.0f} % of the deltas were skipped, {100 * saved:.0f} % of the multiplications "
         f"saved; memory {fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes{clipped}\n"
@@ -43,6 +42,13 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
         f"{100 * fields['old_words_after']:.0f} % after{advice}",
         flush=True,
     )
+
+
+def _learned(fields: Mapping[str, Any]) -> str:
+    """Return what a lesson was about: a word, or a sound that is refused because it was heard as that word."""
+    if fields.get("heard") == fields["word"]:
+        return f"learned from a false alarm what {fields['word']!r} is not"
+    return f"learned {fields['word']!r} from {fields['takes']} take{'s' * (fields['takes'] != 1)}"
 
 
 def unless_kept(updates: int, gained: bool) -> str:
@@ -58,8 +64,7 @@ def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         emit("added", **fields)
         return
-    takes = f"{fields['takes']} take{'s' * (fields['takes'] != 1)}"
-    say(f"learned {fields['word']!r} from {takes} while listening; `edgelearn undo` takes it back")
+    say(f"{_learned(fields)} while listening; `edgelearn undo` takes it back")
     table(("", fields["word"]), added_rows(fields))
 
 

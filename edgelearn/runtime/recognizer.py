@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from edgelearn.runtime.model import Word
 
 FAR_Q14 = 2458
-"""0.15 below a word's threshold: other voices bring hardly anything from there to the word (docs/learning.md)."""
+"""0.15 below a word's threshold: other voices bring hardly anything from there to the word (docs/experiments/lessons.md)."""
 
 
 @dataclass(frozen=True)

@@ -233,10 +233,11 @@ class VoiceDevice:
                 threshold_q14=threshold if new else min(threshold, word.threshold_q14),
                 takes=word.takes + len(takes),
                 added=word.added or datetime.now(UTC).date().isoformat(),
-                updates=word.updates + report.updates,
+                updates=word.updates + (report.updates if report.gained else 0),
             )
             words = (*before.words, learned) if new else tuple(learned if w is word else w for w in before.words)
-            history = (*before.history, f"{change}: {len(takes)} takes, {report.updates} updates")
+            steps = f"{report.updates} updates" + ("" if report.gained else " put back")
+            history = (*before.history, f"{change}: {len(takes)} takes, {steps}")
             self._model = replace(before, words=words, history=history)
             self.recognizer.words = self._model.words
             self._model = self.model()

@@ -193,7 +193,9 @@ def test_a_word_is_added_heard_renamed_removed_and_brought_back(cli: Cli) -> Non
     cli("rename", "computer", "the box")
     assert [word["word"] for word in words(cli("listen", "--input", NEW_WORD, "--json").lines)] == ["the box"]
     (info,) = cli("info", "--json").lines
-    assert info["history"] == ["add computer: 3 takes, 10 updates", "rename computer the box"]
+    steps = "10 updates" if added["gained"] else "10 updates put back"
+    assert info["history"] == [f"add computer: 3 takes, {steps}", "rename computer the box"]
+    assert listed["computer"]["updates"] == (10 if added["gained"] else 0)
     assert (info["taught_words"], info["base_classes"], info["generation"]) == (1, 60, 3)
     assert info["whitened"] is True
     assert "rename computer the box" in cli("info").out

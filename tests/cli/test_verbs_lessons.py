@@ -42,6 +42,9 @@ def test_a_miss_becomes_a_take(cli: Cli, own: Path) -> None:
 def test_a_false_alarm_is_not_heard_again(cli: Cli) -> None:
     heard = words(cli("listen", "--input", BED, "--json", "--sensitivity", "1").lines)
     assert len(heard) == 1
+    assert f"learned from a false alarm what {heard[0]['word']!r} is not" in cli("reject", "--last", *LESSON[:-1]).out
+    cli("undo")
+    assert len(words(cli("listen", "--input", BED, "--json", "--sensitivity", "1").lines)) == 1
     (line,) = cli("reject", "--last", *LESSON).lines
     assert (line["event"], line["word"], line["heard"]) == ("added", heard[0]["word"], heard[0]["word"])
     assert words(cli("listen", "--input", BED, "--json", "--sensitivity", "1").lines) == []

@@ -139,9 +139,10 @@ def test_a_confirmed_miss_is_one_more_take(device: VoiceDevice, takes: list[Fram
     word = device.model().word("computer")
     before = score(device, "computer", takes[5])
     exemplars = sum(record.row == word.row for record in device.memory.exemplars())
-    run(device.confirm("computer", takes[5], config))
+    report = list(device.confirm("computer", takes[5], config))[-1]
     after = device.model().word("computer")
-    assert (after.takes, after.row, after.updates) == (3, word.row, word.updates + config.steps)
+    assert (after.takes, after.row, report.updates) == (3, word.row, config.steps)
+    assert after.updates == word.updates + (config.steps if report.gained else 0)
     assert after.threshold_q14 <= word.threshold_q14
     assert sum(record.row == word.row for record in device.memory.exemplars()) == exemplars + 1
     assert score(device, "computer", takes[5]) > before

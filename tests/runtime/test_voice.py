@@ -112,6 +112,16 @@ def all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Learner, "check", lambda *_: Check(1, 1, next(separations)))
 
 
+def test_steps_that_gained_nothing_are_not_counted(
+    device: VoiceDevice, takes: Takes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "check", lambda *_: Check(1, 1, 0))
+    report = list(device.teach("computer", [takes[0], takes[4], takes[6]], SHORT))[-1]
+    model = device.model()
+    assert (report.updates, report.gained, model.word("computer").updates) == (SHORT.steps, False, 0)
+    assert model.history == (f"add computer: 3 takes, {SHORT.steps} updates put back",)
+
+
 def test_a_take_cut_close_to_its_word_is_much_like_one_with_silence_around_it(device: VoiceDevice) -> None:
     def unit(frames: NDArray[np.int8]) -> NDArray[np.float64]:
         return device.learner.embed(frames)[0] / 2**14

@@ -116,7 +116,7 @@ def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo])
     )
     say(
         f"accuracy {100 * result.accuracy:.1f} % ({100 * low:.1f}-{100 * high:.1f}, n {result.clips}, against "
-        f"{device.classifier.rows} classes); its float twin {100 * result.accuracy_float:.1f} %; "
+        f"{classes} classes); its float twin {100 * result.accuracy_float:.1f} %; "
         f"{100 * result.counts.sparsity:.0f} % of the deltas skipped"
     )
     return 0
