@@ -43,6 +43,7 @@ from edgelearn.learning.evaluation import (
     run_trial,
     speaker_sets,
 )
+from edgelearn.learning.learner import TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.profiling import run_of
@@ -135,13 +136,16 @@ def few_shot(
 ) -> tuple[float, float, Counts, int]:
     """Teach every speaker's words: returns closed-set accuracy, hits at 5 %, what it cost, and the words learned."""
     trials, words = [], 0
+    heard = TeachReport()  # for the thresholds, which are no part of a trial's lessons
     for subject in subjects:
         for seed in range(draws):
             draw = draw_takes(subject, shots, seed)
             trials.append(run_trial(device, model, draw, subject.others, LEARNER, MEASURING))
             words += len(draw.takes)
+            for row in range(device.classifier.config.base_rows, device.classifier.rows):
+                device.learner.threshold_q14(row, model.open_set_q14, heard)
     hits = [trial.hits[0.05] for trial in trials if trial.hits[0.05] is not None]
-    counts = sum((trial.counts for trial in trials), Counts())
+    counts = sum((trial.counts for trial in trials), heard.counts)
     return float(np.mean([trial.closed for trial in trials])), float(np.mean(hits)), counts, words
 
 

@@ -187,10 +187,16 @@ class Probe:
     def _moved_row(self, near_rows: int) -> Counts:
         return count_sweep(0, 0, 0, 0, 1, self._device.network.config.hidden, near_rows)
 
-    def _watch_teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
+    def _watch_teach(self, row: int, config: LearnerConfig, report: TeachReport | None = None) -> Iterator[TeachReport]:
         self._learns = True
-        self.learned += [Piece("image", counts) for counts in image_pieces(self._device.network.config, False)]
-        yield from self._teach(row, config)
+        network, classifier = self._device.network.config, self._device.classifier
+        self.learned += [Piece("image", counts) for counts in image_pieces(network, False)]
+        compared = Counts(state_bytes=2 * network.hidden, elementwise_ops=network.hidden)
+        self.learned += [Piece("row of the image", compared)] * classifier.rows
+        yield from self._teach(row, config, report)
+        if row < classifier.config.base_rows:
+            near = minus(self._moved_row(classifier.config.base_rows), self._moved_row(0))
+            self.learned += [Piece("nearness", near, True)] * classifier.rows
 
     def _watch_load_weights(self, *args: Any) -> None:
         self._load_weights(*args)
@@ -199,7 +205,7 @@ class Probe:
     def _watch_load_rows(self, *args: Any) -> None:
         self._load_rows(*args)
         rows, base = self._device.classifier.rows, self._device.classifier.config.base_rows
-        # base rows never change, nor does their nearness
+        # the nearness of base rows is no part of it: it changes with one of them only, and after the lesson
         self.learned += [Piece("image", self._moved_row(0), True)] * base
         self.learned += [Piece("image", self._moved_row(base), True)] * (rows - base)
 

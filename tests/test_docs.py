@@ -88,7 +88,8 @@ def test_commands_parse(page: str) -> None:
         assert board is None or board in list_boards()
 
 
-def test_the_budgets_of_the_readme_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("capsys")
+def test_the_budgets_of_the_readme_are_enough() -> None:
     shown = [words for words in commands("README.md") if words[0] == "profile" and "--plot" not in words]
     assert any("--budget" in words for words in shown)
     assert [words for words in shown if main([*words, "--model", str(BASE_MODEL)])] == []

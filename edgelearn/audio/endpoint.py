@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edgelearn.audio.noise import clip_floor
+from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ BLOCKS, BLOCK_FRAMES = 4, 7  # the frames over which the least of a band is its 
 SPREAD = 8  # feature steps from the least or the lower fifth of a band to the middle of its noise
 IDLE, ONSET, SPEECH, HANG, END, TOO_LONG = range(6)
 
+MOST_EXCESS = 1 << 16  # 64 bands of 255 steps are less
+MOST_FRAMES = 255  # of a record of the rehearsal memory
 _RUN, _LENGTH, _SILENCE, _PRIMED, _EXCESS, _PEAK, _AT = range(7)
 _STATE = 7
 
@@ -53,6 +56,18 @@ class EndpointConfig:
     pre_frames: int = 8
     post_frames: int = 4
     longest: int = 80
+
+    def __post_init__(self) -> None:
+        """Refuse what no stream could be cut with: frames that have not come yet, or more than a record can hold."""
+        excess = (self.margin, self.stream_margin, self.pre_frames, self.post_frames)
+        if min(excess) < 0 or min(self.onset, self.release, self.fade, self.onset_frames, self.longest) < 1:
+            raise UsageError("an end pointer's margins and context are 0 or more, its other numbers 1 or more")
+        if max(self.margin, self.stream_margin, self.onset, self.release, self.fade) > MOST_EXCESS:
+            raise UsageError(f"an end pointer's margins, onset, release and fade are at most {MOST_EXCESS}")
+        if self.hang_frames < max(1, self.post_frames):
+            raise UsageError(f"{self.post_frames} frames after a word cannot be kept of {self.hang_frames} of silence")
+        if self.longest + self.lag_frames + self.post_frames > MOST_FRAMES:
+            raise UsageError(f"a word and its context are at most {MOST_FRAMES} frames")
 
     @property
     def lag_frames(self) -> int:

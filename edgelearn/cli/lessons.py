@@ -71,7 +71,8 @@ def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachRep
     print_added(fields, appliance.board.title, as_json, "; `edgelearn undo` takes it back")
     place = last_path(appliance.path)
     try:
-        save_last(place, appliance.model, [one for one in load_last(place, appliance.model) if one.at != past.at])
+        # the last one is what was meant, and none before it: those would be the last ones now
+        save_last(place, appliance.model, [one for one in load_last(place, appliance.model) if one.at > past.at])
     except OSError as error:
         say(f"cannot write {place}: {error.strerror}")
 
@@ -88,11 +89,11 @@ class LastKeeper:
         # beside the shipped model there is nothing to keep: nothing is taught there
         self._place = last_path(appliance.path) if appliance.path.resolve() != BASE_MODEL.resolve() else None
         self._kept = self._device.last.added
-        self.forgotten: set[float] = set()  # when those were heard that were learned from: once is enough
+        self.forgotten = 0.0  # when that was heard that was learned from: it and all before it are the last no more
 
     def used(self, past: Past) -> dict[str, object]:
-        """Forget an utterance that was learned from, and return what the event `added` says of it."""
-        self.forgotten.add(past.at)
+        """Forget an utterance that was learned from and those before, and return what the event `added` says of it."""
+        self.forgotten = max(self.forgotten, past.at)
         self._kept = -1
         self.keep()
         return past_fields(past)
@@ -105,9 +106,8 @@ class LastKeeper:
             return
         self._kept = self._device.last.added
         past = self._device.last.utterances()
-        self.forgotten &= {one.at for one in past}
         try:
-            save_last(self._place, self._model, [one for one in past if one.at not in self.forgotten])
+            save_last(self._place, self._model, [one for one in past if one.at > self.forgotten])
         except OSError as error:
             say(f"cannot keep the last utterances for `confirm` and `reject`: {self._place}: {error.strerror}")
             self._place = None

@@ -23,7 +23,7 @@ from edgelearn.learning.learner import LearnerConfig
 from edgelearn.runtime.model import load_model
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.session import Countdown, Happening, Session, TakeHeard, Taught
-from edgelearn.store.model_file import undo_model
+from edgelearn.store.model_file import previous_path, undo_model
 
 if TYPE_CHECKING:
     from edgelearn.cli.appliance import Appliance
@@ -157,12 +157,12 @@ class LiveTeaching:
 
     def _undo(self, _: dict[str, Any], client: Client | None) -> None:
         appliance = self._appliance
+        if previous_path(appliance.path).exists() and not appliance.model.is_like(
+            load_model(previous_path(appliance.path))
+        ):
+            raise ModelFileError("the model before is of another kind than the running session's", "start it anew")
         undo_model(appliance.path)
         model = load_model(appliance.path)
-        if (model.network, model.frontend, model.endpoint, len(model.labels)) != (
-            appliance.model.network, appliance.model.frontend, appliance.model.endpoint, len(appliance.model.labels)
-        ):  # fmt: skip
-            raise ModelFileError("the model before is of another kind than the running session's", "start it anew")
         appliance.device.restore(model)
         appliance.model = model
         last_change = model.history[-1] if model.history else None
@@ -237,7 +237,7 @@ class LiveTeaching:
             raise
 
     def _past(self, wanted: Callable[[Past], bool], kind: str) -> Past:
-        kept = [past for past in self._appliance.device.last.utterances() if past.at not in self._keeper.forgotten]
+        kept = [past for past in self._appliance.device.last.utterances() if past.at > self._keeper.forgotten]
         return choose_past(kept, wanted, kind, self._appliance.model.endpoint)
 
     def _config(self, request: dict[str, Any]) -> LearnerConfig:

@@ -36,9 +36,9 @@ from edgelearn.learning.directions import (
 from edgelearn.learning.head import EXP2_Q15, MOST_MAGNITUDE_Q23
 from edgelearn.learning.learner import LEAST_GAIN_Q14
 from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8
+from edgelearn.learning.variants import FAR_Q14, OWN_VOICE_WEIGHT, VOICES_Q8
 from edgelearn.runtime.last_utterances import LAST_BYTES
-from edgelearn.runtime.recognizer import FAR_Q14, ring_frames
+from edgelearn.runtime.recognizer import ring_frames
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena

@@ -170,8 +170,7 @@ class Classifier:
         self.rows = len(prototypes)
         for k, row in enumerate(prototypes):
             self.set_row(k, row)
-        for k in range(min(self.rows, self.config.base_rows)):
-            self._near_q14[k] = self._nearness(k)
+        self.refresh_nearness()
 
     def prototypes(self) -> NDArray[np.int8]:
         """Return a copy of all rows in use, for the model file."""
@@ -260,11 +259,16 @@ class Classifier:
         return self.rows - 1
 
     def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
-        """Turn a row into the direction of `vector` (any scale, below 2^54)."""
+        """Turn a row into the direction of `vector` (any scale, below 2^54); of a base row see `refresh_nearness`."""
         norm_q8 = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
         background = self.config.base_classes <= row < self.config.base_rows
         self._norms_q8[row] = norm_q8 * 8 // 7 if background else norm_q8
         if row >= self.config.base_rows:
+            self._near_q14[row] = self._nearness(row)
+
+    def refresh_nearness(self) -> None:
+        """Say that base rows have changed: all rows may be nearer to one or further away."""
+        for row in range(self.rows):
             self._near_q14[row] = self._nearness(row)
 
     def _nearness(self, row: int) -> int:

@@ -20,8 +20,8 @@ from edgelearn.errors import LearningRejected, UsageError
 from edgelearn.learning.adaptation import WEIGHT_ONE, rows_to_move, sweep
 from edgelearn.learning.directions import DIRECTIONS
 from edgelearn.learning.takes import check_likeness, variance
-from edgelearn.learning.thresholds import SCORE_FLOOR_Q14, thresholds_q14
-from edgelearn.learning.variants import ALTERED, altered, hear_in_other_voices
+from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, SCORE_FLOOR_Q14, thresholds_q14
+from edgelearn.learning.variants import ALTERED, FAR_Q14, altered, hear_in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -156,10 +156,19 @@ class Learner:
         self._pool[:] = 0
         return self._network.forward(state, frames, self._pool)
 
+    def embed_takes(self, takes: list[NDArray[np.int8]]) -> tuple[NDArray[np.int64], Counts]:
+        """Return the unit embeddings (Q14, [n, H]) of takes in all voices, and what hearing them cost."""
+        units = np.zeros((len(takes), self._network.config.hidden), np.int64)
+        total = Counts()
+        for unit, take in zip(units, takes, strict=True):
+            unit[:], counts = self.embed(take)
+            total += counts
+        return units, total
+
     def check_takes(self, takes: list[NDArray[np.int8]], least_q14: int) -> None:
         """Raise TakeRejected for the take that is most unlike the others, if it is too unlike; see `check_likeness`."""
         if len(takes) > 1:
-            check_likeness(np.array([self.embed(take)[0] for take in takes], np.int64), least_q14)
+            check_likeness(self.embed_takes(takes)[0], least_q14)
 
     def check(self, row: int, report: TeachReport) -> Check:
         """Hear all exemplars for what a lesson of the word at `row` is to change, and for what it must not.
@@ -186,34 +195,41 @@ class Learner:
                 old += 1
         return Check(right, old, sum(own) // max(1, len(own)) - best_other)
 
-    def enrol(self, takes: list[NDArray[np.int8]]) -> int:
-        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row."""
+    def enrol(self, takes: list[NDArray[np.int8]], report: TeachReport | None = None) -> int:
+        """Give a new word a row, the mean of its takes, keep them as exemplars, and return the row.
+
+        report: of the lesson that begins with it, as in `enrol_more`, `teach` and `threshold_q14`.
+        """
         self._classifier.check_room()
         self._enrolled[:] = 0
-        self._join(self._classifier.rows, takes)
+        self._join(self._classifier.rows, takes, report)
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
             self._memory.add(row, take[: len(self._frames)])
         return row
 
-    def enrol_more(self, row: int, takes: list[NDArray[np.int8]], weight: int) -> None:
+    def enrol_more(
+        self, row: int, takes: list[NDArray[np.int8]], weight: int, report: TeachReport | None = None
+    ) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
         self._enrolled[:] = weight * self._classifier.unit_row(row).astype(np.int32)
-        self._join(row, takes)
+        self._join(row, takes, report)
         self._takes = weight + len(takes)
         self._classifier.set_row(row, self._enrolled)
         for take in takes:
             self._memory.add(row, take[: len(self._frames)])
 
-    def _join(self, row: int, takes: list[NDArray[np.int8]]) -> None:
+    def _join(self, row: int, takes: list[NDArray[np.int8]], report: TeachReport | None) -> None:
         """Let takes of the word at `row` join the sum of their embeddings, and the directions in which they differ."""
         for take in takes:
-            unit, _ = self.embed(take)
+            unit, counts = self.embed(take)
+            if report is not None:
+                report.counts += counts
             self._classifier.add_take(row, unit, self._enrolled, self._idle)
             self._enrolled += unit
 
-    def teach(self, row: int, config: LearnerConfig) -> Iterator[TeachReport]:
+    def teach(self, row: int, config: LearnerConfig, report: TeachReport | None = None) -> Iterator[TeachReport]:
         """Learn the word at `row`, the last one with takes: yields the running report after every step.
 
         Takes and rehearsal exemplars alternate.  The new word's prototype follows the weights; those of the other words
@@ -222,7 +238,7 @@ class Learner:
         before.  Raises LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever
         keeps the model undoes the update then.
         """
-        report = TeachReport()
+        report = TeachReport() if report is None else report
         self._rough_at(config.theta_q8)
         before = self.check(row, report)
         total = before.old
@@ -266,6 +282,8 @@ class Learner:
             self._network.load(weights)
             self._classifier.load(prototypes)
             report.old_after = report.old_before
+        elif row < self._classifier.config.base_rows:
+            self._classifier.refresh_nearness()
         yield report
 
     def _steps_on(self, takes: list[Exemplar], config: LearnerConfig) -> int:
@@ -319,14 +337,32 @@ class Learner:
         rows = self._classifier.rows - config.base_rows
         return self._idle[: rows * config.hidden].reshape(rows, config.hidden)
 
-    def threshold_q14(self, row: int, default_q14: int) -> int:
+    def threshold_q14(self, row: int, default_q14: int, report: TeachReport | None = None) -> int:
         """Return the score (Q14) from which the word at `row` counts as said; see `thresholds_q14`."""
-        return self.thresholds_q14([row], default_q14)[0]
+        return self.thresholds_q14([row], default_q14, report)[0]
 
-    def thresholds_q14(self, rows: Sequence[int], default_q14: int) -> list[int]:
+    def thresholds_q14(self, rows: Sequence[int], default_q14: int, report: TeachReport | None = None) -> list[int]:
         """Return the scores (Q14) from which the words at `rows` count as said, by the exemplars."""
-        heard = self._all_units(np.zeros((0, 0), np.int16), TeachReport())
+        heard = self._heard_by(rows, default_q14, TeachReport() if report is None else report)
         return thresholds_q14(self._classifier, heard, rows, default_q14)
+
+    def _heard_by(
+        self, rows: Sequence[int], default_q14: int, report: TeachReport
+    ) -> Iterator[tuple[NDArray[np.int16], int]]:
+        """Yield unit embeddings (int16 Q14 [H]) and rows of all exemplars, as the words at `rows` would hear them.
+
+        Of other words the other voices are heard as in a stream: unless one's own is far from raising a threshold.
+        """
+        where = np.array(rows, np.int64)
+        for record in self._memory.exemplars():
+            frames = self._memory.decode(record, self._frames)
+            report.counts += self._pool_of(frames, self._state)
+            unit = self._classifier.embed(self._pool)
+            near = default_q14 - ABOVE_BACKGROUND_Q14 - FAR_Q14
+            if record.row in rows or self._classifier.scores(unit, where)[0].max() >= near:
+                report.counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
+                unit = self._classifier.embed(self._pool)
+            yield unit, record.row
 
     def _is_nearest(self, unit: NDArray[np.int16], row: int) -> bool:
         """Return whether no row is nearer to an embedding."""
@@ -344,9 +380,10 @@ class Learner:
     def rehearse(self, steps: int) -> Counts:
         """Return the counts of a lesson of `steps` gradient steps on the rehearsal memory: the work and no change.
 
-        The steps are taken at rate 0. Besides them all exemplars are heard for the checks before and after,
-        `least_takes` of them as takes of the word are: altered as well in the checks, and heard before the steps, after
-        them, and in between whenever all were stepped on. So few takes are not swept.
+        The steps are taken at rate 0. Besides them all exemplars are heard for the checks before and after, and once
+        more for the threshold, `least_takes` of them as takes of the word are: in all voices to see whether they are
+        alike and to enrol them, altered as well in the checks, and before the steps, after them, and in between
+        whenever all were stepped on. So few takes are not swept.
         """
         report = TeachReport()
         still = LearnerConfig(steps=steps, rate_q16=0)
@@ -359,6 +396,10 @@ class Learner:
         followed = [records[n % len(records)] for n in range(steps // 2 + 2 * takes if records else 0)]
         for record in [*followed, *(CHECKS * [*records, *(ALTERED * records[:takes])])]:
             report.counts += self.embed_roughly(self._memory.decode(record, self._frames))[1]
+        for record in records:
+            report.counts += self._pool_of(self._memory.decode(record, self._frames), self._state)
+        for record in 2 * records[:takes]:
+            report.counts += self.embed(self._memory.decode(record, self._frames))[1]
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:

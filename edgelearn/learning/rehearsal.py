@@ -24,8 +24,23 @@ HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian)
 
 
 @kernel
-def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> int:
-    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8), return their bytes (-1: out is too small).
+def encoded_bytes(frames: Any, theta_x_q13: int, hat: Any) -> Any:
+    """Return how many bytes `encode_deltas` would write."""
+    bands = frames.shape[1]
+    size = frames.shape[0] * ((bands + 7) // 8)
+    for b in range(bands):
+        hat[b] = 0
+    for t in range(frames.shape[0]):
+        for b in range(bands):
+            if abs(np.int32(frames[t, b]) - np.int32(hat[b])) << 7 >= theta_x_q13:
+                hat[b] = frames[t, b]
+                size += 1
+    return size
+
+
+@kernel
+def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> None:
+    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8, with room for `encoded_bytes` of them).
 
     hat int8 [N] is scratch; activity is that of the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
     """
@@ -37,20 +52,14 @@ def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> int:
     for t in range(frames.shape[0]):
         mask_at = at
         at += mask_bytes
-        if at > out.shape[0]:
-            return -1
         for m in range(mask_at, at):
             out[m] = 0
         for b in range(bands):
-            delta = np.int32(frames[t, b]) - np.int32(hat[b])
-            if abs(delta) << 7 >= theta_x_q13:
-                if at >= out.shape[0]:
-                    return -1
+            if abs(np.int32(frames[t, b]) - np.int32(hat[b])) << 7 >= theta_x_q13:
                 hat[b] = frames[t, b]
                 out[mask_at + b // 8] |= np.uint8(1 << (b % 8))
                 out[at] = np.uint8(np.int32(frames[t, b]) & 255)
                 at += 1
-    return at
 
 
 @kernel
@@ -160,21 +169,21 @@ class RehearsalMemory:
     def add(self, row: int, frames: NDArray[np.int8]) -> None:
         """Store an utterance (int8 Q6, [T, bands], of which 255 frames) of the word at `row` (0..255).
 
-        Records of the best represented words are dropped for it; raises BudgetExceeded if it does not fit even so.
+        Records of the best represented words are dropped for it; raises BudgetExceeded, and drops none, if it would not
+        fit even so.
         """
-        while True:
-            free = self._bytes[self.used_bytes + HEADER_BYTES :]
-            size = int(encode_deltas(frames[:255], self.theta_x_q13, self._hat, free))
-            if size >= 0:
-                break
+        frames = frames[:255]
+        total = HEADER_BYTES + int(encoded_bytes(frames, self.theta_x_q13, self._hat))
+        if total > self.capacity_bytes:
+            raise BudgetExceeded(
+                "rehearsal.records", total, self.capacity_bytes, self.capacity_bytes,
+                "a single take does not fit the rehearsal memory: give the device a larger budget",
+            )  # fmt: skip
+        while self.used_bytes + total > self.capacity_bytes:
             self._drop_one(row)
-        total = size + HEADER_BYTES
-        self._bytes[self.used_bytes : self.used_bytes + HEADER_BYTES] = (
-            row,
-            min(len(frames), 255),
-            total & 255,
-            total >> 8,
-        )
+        record = self._bytes[self.used_bytes : self.used_bytes + total]
+        record[:HEADER_BYTES] = row, len(frames), total & 255, total >> 8
+        encode_deltas(frames, self.theta_x_q13, self._hat, record[HEADER_BYTES:])
         self._used[0] += total
 
     def _drop_one(self, newcomer: int) -> None:
@@ -183,11 +192,6 @@ class RehearsalMemory:
         Among equals it is the lowest row, so that base words give way to taught ones.
         """
         records = self.exemplars()
-        if not records:
-            raise BudgetExceeded(
-                "rehearsal.records", self.capacity_bytes + 1, self.capacity_bytes, self.capacity_bytes,
-                "a single take does not fit the rehearsal memory: give the device a larger budget",
-            )  # fmt: skip
         counts = Counter(record.row for record in records)
         most = max(counts, key=lambda row: (row != newcomer and counts[row] > 1, counts[row], -row))
         self._cut(next(record for record in records if record.row == most))

@@ -23,6 +23,8 @@ Frames = NDArray[np.int8]
 VOICES_Q8 = ((210, 238), (312, 274))
 """Slower with formants moved up, faster with formants moved down: tempo 0.82 and 1.22, bands read at 0.93 and 1.07."""
 OWN_VOICE_WEIGHT = 2
+FAR_Q14 = 2458
+"""0.15 below a word's threshold: other voices hardly bring it from there to the word (docs/experiments/lessons.md)."""
 ALTERED = 3  # ways in which an utterance is altered
 
 

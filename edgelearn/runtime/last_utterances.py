@@ -64,12 +64,13 @@ class LastUtterances:
         return len(self._about)
 
     def add(self, utterance: Utterance) -> None:
-        """Keep an utterance; one that is too long for the whole queue leaves it empty."""
+        """Keep an utterance; one too long for the whole queue leaves it empty, as `--last` is never an older one."""
         self.added += 1
         try:
             # all of one row, so that it is the oldest that makes room
             self._memory.add(0, utterance.frames)
         except BudgetExceeded:
+            self._memory.unpack(np.zeros(0, np.uint8))
             self._about.clear()
             return
         self._about.append((utterance.heard, utterance.score_q14 / 16384, time.time()))

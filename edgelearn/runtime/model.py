@@ -21,6 +21,10 @@ from edgelearn.store.model_file import ModelFile, previous_path, read_model, wri
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
 BACKGROUND = "_background_:"
 START_ANEW = "restore it with `edgelearn undo`, or start anew"
+MOST_BASE_ROWS = 240
+"""A record of the rehearsal memory has a byte for its row, and 16 rows are for words that are taught."""
+MOST_THRESHOLD_Q14 = 1 << 16
+"""No score is as far from 0."""
 
 T = TypeVar("T")
 
@@ -85,6 +89,16 @@ class Model:
                 return word
         raise UsageError(f"there is no word {name!r}", "the words are: " + ", ".join(word.name for word in self.words))
 
+    def is_like(self, other: Model) -> bool:
+        """Return whether a device that was made for this model can go on with the other one."""
+        return (
+            (self.network, self.frontend, self.endpoint) == (other.network, other.frontend, other.endpoint)
+            and (len(self.labels), self.background_rows) == (len(other.labels), other.background_rows)
+            and np.array_equal(self.whitening, other.whitening)
+            and np.array_equal(self.activity.weights_q5, other.activity.weights_q5)
+            and self.activity.bias_q18 == other.activity.bias_q18
+        )
+
     def renamed(self, old: str, new: str) -> Model:
         """Return the model with a word under another name."""
         word = self.word(old)
@@ -92,9 +106,11 @@ class Model:
         if any(other.name == new for other in self.words):
             raise UsageError(f"there is a word {new!r} already", "remove it first, or choose another name")
         words = tuple(
-            replace(w, name=new) if w is word else replace(w, rejects=new) if w.rejects == old else w
+            replace(w, name=new) if w is word
+            else replace(w, name=rejected_name(new), rejects=new) if w.rejects == old
+            else w
             for w in self.words
-        )
+        )  # fmt: skip
         return replace(self, words=words, history=(*self.history, f"rename {old} {new}"))
 
     def to_file(self) -> ModelFile:
@@ -127,7 +143,7 @@ class Model:
                 endpoint=_parsed(EndpointConfig, m["endpoint"]),
                 network=NetworkConfig(tuple(_parsed(LayerConfig, layer) for layer in m["layers"])),
                 labels=tuple(map(str, m["labels"])),
-                words=tuple(_parsed(Word, word) for word in m["words"]),
+                words=tuple(_word(word) for word in m["words"]),
                 params={
                     key.removeprefix("network."): array
                     for key, array in file.arrays.items()
@@ -149,10 +165,10 @@ class Model:
             raise ModelFileError(f"{path} is not a complete model: it has no {error.args[0]}", START_ANEW) from None
         except (TypeError, ValueError, UsageError) as error:
             raise ModelFileError(f"{path} is not a complete model: {error}", START_ANEW) from None
-        model._check(digest, path)
+        model.check(digest, path)
         return model
 
-    def _check(self, digest: str, path: Path) -> None:
+    def check(self, digest: str, path: Path) -> None:
         """Raise ModelFileError for parts that do not belong together."""
         if digest != self.frontend.digest or self.frontend.bands != self.network.inputs:
             raise ModelFileError(
@@ -180,6 +196,12 @@ class Model:
             raise ModelFileError(f"{path}: what whitens its embeddings is not that of its network", START_ANEW)
         if any(label.startswith(BACKGROUND) for label in self.labels[: self.base_classes]):
             raise ModelFileError(f"{path}: its classes and its background are mixed up", START_ANEW)
+        if not 1 <= self.base_classes <= len(self.labels) <= MOST_BASE_ROWS:
+            raise ModelFileError(f"{path}: a model has at least a class, and at most {MOST_BASE_ROWS} rows", START_ANEW)
+        if abs(self.open_set_q14) > MOST_THRESHOLD_Q14 or any(
+            abs(word.threshold_q14) > MOST_THRESHOLD_Q14 for word in self.words
+        ):
+            raise ModelFileError(f"{path}: a threshold is beyond all scores", START_ANEW)
         rows = len(self.prototypes)
         if len(self.labels) > rows or any(not 0 <= word.row < rows for word in self.words):
             raise ModelFileError(f"{path}: a word has no prototype", START_ANEW)
@@ -204,6 +226,12 @@ def _activity(file: ModelFile) -> ActivityReadout:
     return ActivityReadout(file.arrays["activity"], int(file.manifest["activity_bias_q18"]))
 
 
+def _word(table: dict[str, Any]) -> Word:
+    """Return a word of a file; what collects false alarms is called after its word, whatever that was called before."""
+    word = _parsed(Word, table)
+    return replace(word, name=rejected_name(word.rejects)) if word.rejects else word
+
+
 def _parsed(kind: type[T], table: dict[str, Any]) -> T:
     """Return a frozen dataclass of plain numbers and texts; TypeError for a key or a value that it cannot have."""
     if not isinstance(table, dict):
@@ -214,6 +242,11 @@ def _parsed(kind: type[T], table: dict[str, Any]) -> T:
         if not isinstance(value, plain[item.type]) or (isinstance(value, bool) and item.type != "bool"):
             raise TypeError(f"{item.name} cannot be {value!r:.40}")
     return kind(**table)
+
+
+def rejected_name(word: str) -> str:
+    """Return the name of the class that the false alarms of a word make; no word of a user's can have it."""
+    return f"(not {word})"
 
 
 def check_word_name(name: str) -> None:
@@ -247,6 +280,8 @@ def open_user_model(path: Path) -> Model:
 def save_model(path: Path, model: Model) -> Model:
     """Write a model file atomically and return the model as the generation that this is; the one before can be undone.
 
-    Raises ModelFileError if the file is no longer the one that the model was read from.
+    Raises ModelFileError if the file is no longer the one that the model was read from, and for a model that could not
+    be read again.
     """
+    model.check(model.frontend.digest, path)
     return replace(model, generation=write_model(path, model.to_file(), model.generation))

@@ -119,7 +119,7 @@ def step_counts(network: NetworkConfig, choice: Choice, frames: int, occupancy: 
     for k, layer in enumerate(network.layers):
         columns = layer.inputs + layer.hidden
         active = occupancy * columns
-        passes = round(frames * (active / 8 + 3))
+        passes = round(frames * (active / 8 + 1))
         counts += count_forward(
             layer.inputs, layer.hidden, 1 if k == 0 else 2, frames, round(active * frames), passes, taped,
             round(active * taped), 0, k == 0,

@@ -35,7 +35,7 @@ from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfi
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.audio.noise import subtract_floor, subtraction_table
 from edgelearn.engine.counts import Counts
-from edgelearn.learning.variants import hear_in_other_voices
+from edgelearn.learning.variants import FAR_Q14, hear_in_other_voices
 
 if TYPE_CHECKING:
     from edgelearn.audio.endpoint import Endpointer
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from edgelearn.learning.classifier import Classifier
     from edgelearn.runtime.last_utterances import LastUtterances
     from edgelearn.runtime.model import Word
-
-FAR_Q14 = 2458
-"""0.15 below a word's threshold: other voices bring hardly anything from there to the word (docs/experiments/lessons.md)."""
 
 
 @dataclass(frozen=True)

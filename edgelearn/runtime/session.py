@@ -257,7 +257,8 @@ class Session:
         played = self._played[0] <= spoken < self._played[1]
         take = self._wanted > 0 and spoken >= self._takes_from and not (self._aside and utterance.heard)
         if take or played:
-            self._swallowed.add(round((utterance.start + endpoint.pre_frames) * config.hop / SAMPLE_RATE_HZ, 3))
+            hop_s = config.hop / SAMPLE_RATE_HZ  # in this order, as an event has it: another one rounds otherwise
+            self._swallowed.add(round((utterance.start + endpoint.pre_frames) * hop_s, 3))
         if played or not take:
             return
         sound = [block[max(0, begin - at) : end - at] for at, block in self._recent if at < end]

@@ -15,6 +15,7 @@ from edgelearn.audio.noise import subtract_floor, subtraction_table
 from edgelearn.device.arena import Arena
 from edgelearn.device.plan import Choice, Plan, needed_bytes
 from edgelearn.device.sizes import KIB
+from edgelearn.engine.counts import Counts
 from edgelearn.engine.network import Network, warm_up
 from edgelearn.errors import ModelFileError, TakeRejected, UsageError
 from edgelearn.learning.adaptation import descend
@@ -22,6 +23,7 @@ from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.directions import DIRECTIONS, Directions
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
+from edgelearn.learning.takes import check_likeness
 from edgelearn.runtime.last_utterances import LAST_BYTES, LastUtterances
 from edgelearn.runtime.layout import (
     LEAST_TAPE_FRAMES,
@@ -32,7 +34,7 @@ from edgelearn.runtime.layout import (
     pool_entries,
     shape_of,
 )
-from edgelearn.runtime.model import Model, Word, check_word_name
+from edgelearn.runtime.model import Model, Word, check_word_name, rejected_name
 from edgelearn.runtime.planner import plan_device, sufficient_bytes
 from edgelearn.runtime.recognizer import Recognizer, ring_frames
 
@@ -167,9 +169,11 @@ class VoiceDevice:
         abandoned.
         """
         self.check_new_word(name)
-        self.learner.check_takes(takes, config.agreement_q14)
-        self.confusable = self._sounds_like(takes)
-        yield from self._lesson(Word(name, -1, 0, True), takes, config, f"add {name}")
+        units, heard = self.learner.embed_takes(takes)
+        if len(takes) > 1:
+            check_likeness(units, config.agreement_q14)
+        self.confusable = self._sounds_like(units)
+        yield from self._lesson(Word(name, -1, 0, True), takes, heard, config, f"add {name}")
 
     def confirm(self, name: str, take: NDArray[np.int8], config: LearnerConfig) -> Iterator[TeachReport]:
         """Learn a word better from an utterance (int8 Q6, [T, bands]) of it that was missed; yields as `teach` does.
@@ -177,14 +181,15 @@ class VoiceDevice:
         Raises TakeRejected for an utterance that is unlike the word.
         """
         word = self._model.word(name)
-        unit, _ = self.learner.embed(take)
+        self.confusable = ()
+        unit, heard = self.learner.embed(take)
         cosine = int(self.classifier.cosines(unit)[word.row])
         if cosine < config.agreement_q14:
             raise TakeRejected(
                 f"what was heard is unlike {name!r} (cosine {cosine / 16384:.2f})",
                 "say it again and confirm that, or teach another word with `edgelearn add`",
             )
-        yield from self._lesson(word, [take], config, f"confirm {name}")
+        yield from self._lesson(word, [take], heard, config, f"confirm {name}")
 
     def reject(self, name: str, take: NDArray[np.int8], config: LearnerConfig) -> Iterator[TeachReport]:
         """Learn that an utterance (int8 Q6, [T, bands]) was not the word it was heard as; yields as `teach` does.
@@ -192,40 +197,39 @@ class VoiceDevice:
         The false alarms of a word are a class of their own, which takes what resembles them and is never reported.
         """
         self._model.word(name)
+        self.confusable = ()
         known = [word for word in self._model.words if word.rejects == name]
-        word = known[0] if known else Word(f"(not {name})", -1, 0, True, rejects=name)
+        word = known[0] if known else Word(rejected_name(name), -1, 0, True, rejects=name)
         if not known:
             self.classifier.check_room()
-        yield from self._lesson(word, [take], config, f"reject {name}")
+        yield from self._lesson(word, [take], Counts(), config, f"reject {name}")
 
-    def _sounds_like(self, takes: list[NDArray[np.int8]]) -> tuple[tuple[str, float], ...]:
-        """Return the words that takes are close to, the closest first, with the cosine to the mean of the takes."""
-        total = np.zeros(self.network.config.hidden, np.int32)
-        for take in takes:
-            total += self.learner.embed(take)[0]
-        cosines = self.classifier.cosines(self.classifier.direction(total))
+    def _sounds_like(self, units: NDArray[np.int64]) -> tuple[tuple[str, float], ...]:
+        """Return the words that takes (Q14 [n, H]) are close to, the closest first, with the cosine to their mean."""
+        cosines = self.classifier.cosines(self.classifier.direction(units.sum(axis=0).astype(np.int32)))
         near = [(w.name, int(cosines[w.row])) for w in self._model.words if not w.rejects]
         near = sorted((pair for pair in near if pair[1] >= CONFUSABLE_Q14), key=lambda pair: -pair[1])
         return tuple((name, cosine / 16384) for name, cosine in near)
 
     def _lesson(
-        self, word: Word, takes: list[NDArray[np.int8]], config: LearnerConfig, change: str
+        self, word: Word, takes: list[NDArray[np.int8]], heard: Counts, config: LearnerConfig, change: str
     ) -> Iterator[TeachReport]:
-        """Learn takes of a word, which is a new one if its row is -1."""
+        """Learn takes of a word, which is a new one if its row is -1; heard: what hearing them has cost so far."""
         before = self._model
         new = word.row < 0
         done = False
+        report = TeachReport(heard)
         try:
             if new:
-                row = self.learner.enrol(takes)
+                row = self.learner.enrol(takes, report)
             else:
                 row = word.row
-                self.learner.enrol_more(row, takes, word.takes if word.taught else SHIPPED_WEIGHT)
-            report = TeachReport()
-            for report in self.learner.teach(row, config):
+                self.learner.enrol_more(row, takes, word.takes if word.taught else SHIPPED_WEIGHT, report)
+            for _ in self.learner.teach(row, config, report):
                 self.recognizer.weights_changed()
                 yield report
-            threshold = self.learner.threshold_q14(row, before.open_set_q14 if word.taught else word.threshold_q14)
+            least = before.open_set_q14 if word.taught else word.threshold_q14
+            threshold = self.learner.threshold_q14(row, least, report)
             learned = replace(
                 word,
                 row=row,

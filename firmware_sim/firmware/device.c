@@ -109,8 +109,10 @@ static int decide(int32_t now, el_event *event)
 {
     int32_t score = 0, margin, best = judge(&score, &margin);
     el_word *word;
-    el_records_add(
-        &el_last, 0, el_memory.listening_ring, el_device.start, el_device.fed - el_device.start, EL_RING_FRAMES);
+    if (el_records_add(&el_last, 0, el_memory.listening_ring, el_device.start, el_device.fed - el_device.start,
+                       EL_RING_FRAMES) != EL_OK) {
+        *el_last.used = 0; /* the last one is never an older one */
+    }
     if (best < 0) {
         return 0;
     }

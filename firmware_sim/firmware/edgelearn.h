@@ -148,6 +148,7 @@ typedef enum {
     EL_CHECK_AFTER,
     EL_PUT_BACK_WEIGHTS,
     EL_PUT_BACK_ROWS,
+    EL_NEARNESS,
     EL_THRESHOLD
 } el_stage;
 
@@ -258,7 +259,7 @@ void el_embedding(const int32_t *pool);           /* the embedding of a sum of h
 int32_t el_quantise(const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b, int8_t *row);
 /* A row in the direction of a times_a + b times_b (b may be NULL). */
 void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b, int32_t times_b);
-void el_base_nearness(void); /* when all base rows are set: how near each is to another one */
+void el_set_nearness(int32_t row); /* how near a row is to another base row, when base rows have changed */
 void el_cosines(void); /* of taught words with what is taken back of them */
 int32_t el_nearest(void);         /* the row of the largest cosine */
 int32_t el_closest_class(int32_t row); /* the best cosine (Q14) of a row to another class: background rows are none */
@@ -314,6 +315,7 @@ el_status el_image_sizes(const uint8_t *image, size_t size);
 int el_image_column(const uint8_t *image, int k, int32_t column, int put_back);
 int32_t el_image_rows(const uint8_t *image);
 void el_image_row(const uint8_t *image, int32_t row); /* put back */
+int el_image_same_row(const uint8_t *image, int32_t row); /* whether a row and its directions are those of the image */
 void el_image_records(const uint8_t *image); /* put back, with the number of rows and the directions of taught ones */
 /* Hand the model as it is now to `write`, piece by piece; generation: of the image. */
 void el_save(uint32_t generation, void (*write)(void *context, const uint8_t *bytes, size_t count), void *context);

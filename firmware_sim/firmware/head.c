@@ -124,15 +124,13 @@ void el_set_row(int32_t row, const int32_t *a, int32_t times_a, const int32_t *b
     int32_t norm = el_quantise(a, times_a, b, times_b, prototype(row));
     norm_q8[row] = is_background(row) ? norm * 8 / 7 : norm;
     if (row >= EL_BASE_ROWS) {
-        near_q14[row] = nearness(row);
+        el_set_nearness(row);
     }
 }
 
-void el_base_nearness(void)
+void el_set_nearness(int32_t row)
 {
-    for (int32_t row = 0; row < EL_BASE_ROWS; row++) {
-        near_q14[row] = nearness(row);
-    }
+    near_q14[row] = nearness(row);
 }
 
 static void plain_cosines(void)

@@ -10,6 +10,7 @@
 #define HEADER_BYTES 36
 #define CHECKED_FROM 16
 #define WORD_BYTES 8
+#define MOST_THRESHOLD_Q14 65536 /* no score is as far from 0 */
 #define DIRECTION_BYTES (4 * EL_DIRECTION_NUMBERS + EL_DIRECTIONS * EL_HIDDEN) /* of a taught row */
 
 enum { AT_MAGIC = 0, AT_VERSION = 4, AT_BYTES = 8, AT_CRC = 12, AT_GENERATION = 16, AT_DIGEST = 20, AT_ROWS = 24,
@@ -184,14 +185,44 @@ int32_t el_image_rows(const uint8_t *image)
     return (int32_t)read32(image + AT_ROWS);
 }
 
-void el_image_row(const uint8_t *image, int32_t row)
+/* A row goes where the gradient is, which is free between two learning steps. */
+static void read_row(const uint8_t *image, int32_t row)
 {
     const uint8_t *p = layer_at(image, EL_LAYERS) + row * EL_HIDDEN;
-    int32_t *values = el_memory.classifier_gradient; /* free between two learning steps */
     for (int j = 0; j < EL_HIDDEN; j++) {
-        values[j] = signed8(p[j]);
+        el_memory.classifier_gradient[j] = signed8(p[j]);
     }
-    el_set_row(row, values, 1, NULL, 0);
+}
+
+void el_image_row(const uint8_t *image, int32_t row)
+{
+    read_row(image, row);
+    el_set_row(row, el_memory.classifier_gradient, 1, NULL, 0);
+}
+
+int el_image_same_row(const uint8_t *image, int32_t row)
+{
+    const int8_t *own = el_memory.classifier_prototypes + row * EL_HIDDEN;
+    int32_t kept[EL_DIRECTION_NUMBERS], numbers[EL_DIRECTION_NUMBERS], same = 1;
+    int8_t saved[EL_HIDDEN];
+    const uint8_t *p;
+    read_row(image, row);
+    el_quantise(el_memory.classifier_gradient, 1, NULL, 0, saved);
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        same &= own[j] == saved[j];
+    }
+    if (row >= EL_BASE_ROWS) {
+        const int8_t *vectors = el_directions_get(row, numbers);
+        p = directions_at(image) + (row - EL_BASE_ROWS) * DIRECTION_BYTES;
+        read_numbers(p, kept);
+        for (int k = 0; k < EL_DIRECTION_NUMBERS; k++) {
+            same &= numbers[k] == kept[k];
+        }
+        for (int j = 0; j < EL_DIRECTIONS * EL_HIDDEN; j++) {
+            same &= vectors[j] == signed8(p[4 * EL_DIRECTION_NUMBERS + j]);
+        }
+    }
+    return same;
 }
 
 void el_image_records(const uint8_t *image)
@@ -247,7 +278,11 @@ static el_status check_numbers(const uint8_t *image)
     }
     for (uint32_t n = 0; n < read32(image + AT_WORDS); n++, p += WORD_BYTES) {
         int32_t rejects = signed16(p + 2);
+        int32_t threshold = signed32(p + 4);
         if (signed16(p) < 0 || signed16(p) >= rows || rejects < 0 || rejects > (int32_t)read32(image + AT_WORDS)) {
+            return EL_BAD_NUMBER;
+        }
+        if (threshold < -MOST_THRESHOLD_Q14 || threshold > MOST_THRESHOLD_Q14) {
             return EL_BAD_NUMBER;
         }
     }
@@ -277,7 +312,9 @@ static void take_over(const uint8_t *image)
     for (int32_t row = 0; row < el_device.rows; row++) {
         el_image_row(image, row);
     }
-    el_base_nearness();
+    for (int32_t row = 0; row < EL_BASE_ROWS; row++) {
+        el_set_nearness(row);
+    }
     p = words_at(image);
     for (int32_t n = 0; n < el_device.words; n++, p += WORD_BYTES) {
         el_word *word = &el_device.word[n];

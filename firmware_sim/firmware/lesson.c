@@ -181,22 +181,25 @@ static int sweep_slice(void)
 
 /* -- what the image in flash has */
 
-/* One column (or the biases) of a layer against the image, or from it; returns 0 when all layers are done. */
+/* One column (or the biases) of a layer against the image, or from it, then one row against it; returns 0 at the end. */
 static int image_slice(int put_back)
 {
-    int k = lesson->layer;
-    const el_layer *layer = &el_layers[k];
-    int32_t columns = layer->inputs + layer->hidden;
-    int same = el_image_column(lesson->image, k, lesson->column, put_back);
+    int k = lesson->layer, same = 1;
+    if (k == EL_LAYERS) {
+        int32_t row = lesson->number++;
+        same = row == lesson->row || el_image_same_row(lesson->image, row);
+    } else {
+        same = el_image_column(lesson->image, k, lesson->column, put_back);
+        if (++lesson->column > el_layers[k].inputs + el_layers[k].hidden) {
+            lesson->column = 0;
+            lesson->layer++;
+        }
+    }
     if (!same) {
         lesson->status = EL_NOT_SAVED;
         return 0;
     }
-    if (++lesson->column > columns) {
-        lesson->column = 0;
-        lesson->layer++;
-    }
-    return lesson->layer < EL_LAYERS;
+    return lesson->layer < EL_LAYERS || (!put_back && lesson->number < el_image_rows(lesson->image));
 }
 
 /* One row of the table as it was before: from the image, but what was enrolled from the sum of its takes. */
@@ -209,6 +212,24 @@ static int put_back_row(void)
         el_image_row(lesson->image, row);
     }
     return lesson->number < el_device.rows;
+}
+
+/* What a base row that moved changes, for itself and for all others: one row. */
+static int nearness_row(void)
+{
+    el_set_nearness(lesson->number++);
+    return lesson->number < el_device.rows;
+}
+
+/* After weights and rows are what they are to be. */
+static void settle(void)
+{
+    if (lesson->row < EL_BASE_ROWS) {
+        el_device.changing = 1;
+        el_lesson_enter(EL_NEARNESS);
+    } else {
+        el_pass_begin(EL_THRESHOLD);
+    }
 }
 
 static int end(el_status status)
@@ -277,7 +298,7 @@ static int next_stage(void)
             lesson->gained = separation() > lesson->separation + EL_LEAST_GAIN_Q14;
         }
         if (lesson->status == EL_OK && lesson->gained) {
-            el_pass_begin(EL_THRESHOLD);
+            settle();
         } else {
             el_device.changing = 1;
             el_lesson_enter(EL_PUT_BACK_WEIGHTS);
@@ -294,6 +315,11 @@ static int next_stage(void)
             return end(EL_REFUSED);
         }
         lesson->old_after = lesson->old_before;
+        settle();
+        break;
+    case EL_NEARNESS:
+        el_device.changing = 0;
+        el_device.changes++;
         el_pass_begin(EL_THRESHOLD);
         break;
     default: /* EL_THRESHOLD */
@@ -313,6 +339,9 @@ int el_lesson_slice(void)
         break;
     case EL_PUT_BACK_ROWS:
         more = put_back_row();
+        break;
+    case EL_NEARNESS:
+        more = nearness_row();
         break;
     case EL_GRADIENT_STEP:
         more = el_step_slice();

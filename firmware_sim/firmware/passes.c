@@ -113,6 +113,13 @@ static void hear(const el_record *record)
     }
 }
 
+/* Whether an utterance of another word that is heard in its own voice could raise the threshold once it is in all. */
+static int is_near(void)
+{
+    el_cosines();
+    return el_score(lesson->row) >= lesson->config.least_q14 - EL_ABOVE_BACKGROUND_Q14 - EL_FAR_Q14;
+}
+
 static int wanted(const el_record *record)
 {
     switch (lesson->stage) {
@@ -136,8 +143,15 @@ int el_pass_slice(void)
         if (wanted(&record)) {
             if (!lesson->running) {
                 el_exemplar_begin(&record, lesson->variant, rough);
+                if (lesson->stage == EL_THRESHOLD && record.row != lesson->row) {
+                    el_device.run.voices = 0; /* the others will see */
+                }
             } else if (!el_run_frame()) {
                 el_embedding(el_memory.learning_pool);
+                if (lesson->stage == EL_THRESHOLD && el_device.run.voices == 0 && is_near()) {
+                    el_device.run.voices = EL_VOICES;
+                    return 1;
+                }
                 hear(&record);
                 lesson->running = 0;
                 lesson->variant = record.row == lesson->row && lesson->variant + 1 < variants ? lesson->variant + 1 : 0;

@@ -9,9 +9,8 @@
 #define MASK ((EL_BANDS + 7) / 8)
 #define MOST_FRAMES 255
 
-/* Bytes of the record without its header, or -1 if it does not fit `room`. */
-static int32_t encode(
-    const int8_t *frames, int32_t first, int32_t count, int32_t ring, int8_t *hat, uint8_t *out, int32_t room)
+/* Write frames to `out`, unless it is NULL; returns the bytes that they take. */
+static int32_t encode(const int8_t *frames, int32_t first, int32_t count, int32_t ring, int8_t *hat, uint8_t *out)
 {
     int32_t at = 0;
     for (int b = 0; b < EL_BANDS; b++) {
@@ -19,23 +18,20 @@ static int32_t encode(
     }
     for (int32_t t = first; t < first + count; t++) {
         const int8_t *frame = frames + t % ring * EL_BANDS;
-        uint8_t *mask = out + at;
+        uint8_t *mask = out ? out + at : NULL;
         at += MASK;
-        if (at > room) {
-            return -1;
-        }
-        for (int m = 0; m < MASK; m++) {
+        for (int m = 0; out && m < MASK; m++) {
             mask[m] = 0;
         }
         for (int b = 0; b < EL_BANDS; b++) {
             int32_t delta = frame[b] - hat[b];
             if ((delta < 0 ? -delta : delta) * 128 >= el_layers[0].theta_x[0]) {
-                if (at >= room) {
-                    return -1;
-                }
                 hat[b] = frame[b];
-                mask[b / 8] |= (uint8_t)(1 << b % 8);
-                out[at++] = (uint8_t)frame[b];
+                if (out) {
+                    mask[b / 8] |= (uint8_t)(1 << b % 8);
+                    out[at] = (uint8_t)frame[b];
+                }
+                at++;
             }
         }
     }
@@ -88,7 +84,7 @@ int el_exemplar(int32_t number, el_record *record)
 
 /* Drop the oldest record of the best represented word, of the newcomer's own only when all others are down to one; among
  * equals it is the lowest row. */
-static int drop_one(const el_records *records, int32_t newcomer)
+static void drop_one(const el_records *records, int32_t newcomer)
 {
     el_record record, oldest = {-1, 0, 0, 0};
     int32_t most = 0, most_spare = 0;
@@ -103,39 +99,33 @@ static int drop_one(const el_records *records, int32_t newcomer)
             most_spare = spare;
         }
     }
-    if (oldest.offset < 0) {
-        return 0;
-    }
     for (int32_t at = oldest.offset + oldest.size; at < *records->used; at++) {
         records->bytes[at - oldest.size] = records->bytes[at];
     }
     *records->used -= oldest.size;
-    return 1;
 }
 
 el_status el_records_add(
     const el_records *records, int32_t row, const int8_t *frames, int32_t first, int32_t count, int32_t ring)
 {
-    for (;;) {
-        uint8_t *header = records->bytes + *records->used;
-        int32_t room = records->capacity - *records->used - HEADER, size = -1;
-        count = count < MOST_FRAMES ? count : MOST_FRAMES;
-        if (room >= 0) {
-            size = encode(frames, first, count, ring, records->hat, header + HEADER, room);
-        }
-        if (size >= 0) {
-            size += HEADER;
-            header[0] = (uint8_t)row;
-            header[1] = (uint8_t)count;
-            header[2] = (uint8_t)(size & 255);
-            header[3] = (uint8_t)(size >> 8);
-            *records->used += size;
-            return EL_OK;
-        }
-        if (!drop_one(records, row)) {
-            return EL_FULL;
-        }
+    uint8_t *header;
+    int32_t size;
+    count = count < MOST_FRAMES ? count : MOST_FRAMES;
+    size = HEADER + encode(frames, first, count, ring, records->hat, NULL);
+    if (size > records->capacity) {
+        return EL_FULL; /* without it others would be dropped for nothing */
     }
+    while (*records->used + size > records->capacity) {
+        drop_one(records, row);
+    }
+    header = records->bytes + *records->used;
+    header[0] = (uint8_t)row;
+    header[1] = (uint8_t)count;
+    header[2] = (uint8_t)(size & 255);
+    header[3] = (uint8_t)(size >> 8);
+    encode(frames, first, count, ring, records->hat, header + HEADER);
+    *records->used += size;
+    return EL_OK;
 }
 
 void el_records_decode(const el_records *records, const el_record *record, int8_t *frames)

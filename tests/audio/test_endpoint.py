@@ -280,7 +280,11 @@ def test_byte_twin_and_lag() -> None:
     assert DEFAULT.lag_frames == DEFAULT.onset_frames + DEFAULT.pre_frames
 
 
-CONFIGS = [DEFAULT, EndpointConfig(12, 200, 90, 3, 2, 4, 2, 1, 25), EndpointConfig(0, 1, 1, 1000, 1, 1, 0, 0, 10)]
+CONFIGS = [
+    DEFAULT,
+    EndpointConfig(12, 12, 200, 90, 3, 2, 4, 2, 1, 25),
+    EndpointConfig(0, 0, 1, 1, 1000, 1, 1, 0, 0, 10),
+]
 
 
 @settings(deadline=None, max_examples=150)

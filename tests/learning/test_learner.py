@@ -372,6 +372,17 @@ def test_asking_for_a_threshold_changes_nothing() -> None:
     assert toy.snapshot() == before
 
 
+def test_only_what_is_near_is_heard_in_all_voices_for_a_threshold() -> None:
+    toy, _ = taught()
+    records = toy.memory.exemplars()
+    own = sum(frames_in_all_voices(record.frames) for record in records if record.row == 3)
+    others = [record.frames for record in records if record.row != 3]
+    for least, heard in ((1 << 14, sum(others)), (-(1 << 15), sum(map(frames_in_all_voices, others)))):
+        report = TeachReport()
+        toy.learner.threshold_q14(3, least, report)
+        assert report.counts.frames == own + heard
+
+
 def test_enrolment_keeps_the_takes_and_needs_a_row() -> None:
     toy = make_toy(0)
     rng = np.random.default_rng(7)
@@ -385,14 +396,18 @@ def test_enrolment_keeps_the_takes_and_needs_a_row() -> None:
 
 
 def test_the_work_of_a_lesson_is_about_what_a_real_one_counts() -> None:
-    """All of it: steps, and hearing all exemplars for the checks."""
+    """All of it: the takes, steps, and hearing all exemplars for the checks and for the threshold."""
     config, toy = LearnerConfig(steps=12, alike_q14=1 << 15, max_old_loss=1.0), make_toy(0)
-    toy.learner.enrol(takes_of(np.random.default_rng(100), 4))
+    takes = takes_of(np.random.default_rng(100), 4)
+    report = TeachReport(toy.learner.embed_takes(takes)[1])
+    row = toy.learner.enrol(takes, report)
     estimate = toy.learner.rehearse(config.steps)
-    real = teach(toy, 3, config).counts
-    assert estimate.macs_forward == pytest.approx(real.macs_forward, rel=0.4)
-    assert estimate.macs_gradient == pytest.approx(real.macs_gradient, rel=0.4)
-    assert estimate.activations == pytest.approx(real.activations, rel=0.4)
+    list(toy.learner.teach(row, config, report))
+    toy.learner.threshold_q14(row, 1 << 14, report)  # of which no other word is near
+    real = report.counts
+    assert estimate.macs_forward == pytest.approx(real.macs_forward, rel=0.3)
+    assert estimate.macs_gradient == pytest.approx(real.macs_gradient, rel=0.3)
+    assert estimate.activations == pytest.approx(real.activations, rel=0.3)
 
 
 def test_a_tape_without_room_for_the_gradients_of_the_rows_is_refused() -> None:
@@ -411,7 +426,9 @@ def test_measuring_work_changes_nothing() -> None:
     steps = sum(records[n % 9].frames for n in range(12))
     checks = CHECKS * sum(record.frames for record in [*records, *(3 * records[:takes])])
     followed = sum(records[n % 9].frames for n in range(12 // 2 + 2 * takes))
-    assert rehearsed.frames == steps + checks + followed
+    enrolled = 2 * sum(frames_in_all_voices(record.frames) for record in records[:takes])
+    threshold = sum(record.frames for record in records)
+    assert rehearsed.frames == steps + checks + followed + enrolled + threshold
     for _ in range(3):
         toy.memory.remove_row(0)
     assert toy.learner.rehearse(12).frames == 0

@@ -142,6 +142,15 @@ def test_a_take_that_can_never_fit_is_an_error_about_the_budget() -> None:
     assert memory.used_bytes == 0
 
 
+def test_a_take_that_can_never_fit_costs_no_other() -> None:
+    memory = make(3 * (HEADER_BYTES + 3 * 14))
+    for row in range(3):
+        memory.add(row, busy(3))
+    with pytest.raises(BudgetExceeded):
+        memory.add(3, busy(12))
+    assert rows_of(memory) == [0, 1, 2]
+
+
 def test_a_removed_row_takes_its_records_along() -> None:
     memory = make()
     for row in (4, 1, 4, 5, 2):

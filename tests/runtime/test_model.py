@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgelearn.audio.activity import ActivityReadout
 from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.learning.directions import MOST_LENGTH_Q14, MOST_TAKES, Saved, no_directions
+from edgelearn.learning.head import NO_WHITENING
 from edgelearn.runtime import model as model_module
-from edgelearn.runtime.model import BASE_MODEL, Model, check_word_name, load_model, open_user_model, save_model
+from edgelearn.runtime.model import (
+    BASE_MODEL,
+    Model,
+    Word,
+    check_word_name,
+    load_model,
+    open_user_model,
+    save_model,
+)
 from edgelearn.store.model_file import ModelFile, previous_path, undo_model
 
 PATH = Path("m.npz")
@@ -75,6 +85,16 @@ def change(table: str, **values: Any) -> Callable[[dict[str, Any]], None]:
         (lambda m: m.pop("activity_bias_q18"), "has no activity_bias_q18"),
         (lambda m: m.update(activity_bias_q18=1 << 29), "beyond all bounds"),
         (lambda m: m.update(provenance=[1]), "not a complete model"),
+        (lambda m: m.update(labels=[]), "at least a class"),
+        (lambda m: m.update(labels=["_background_:00"] * 76), "at least a class"),
+        (lambda m: m.update(labels=[f"x:{n}" for n in range(241)]), "at most 240 rows"),
+        (change("words", threshold_q14=-(1 << 31)), "beyond all scores"),
+        (lambda m: m.update(open_set_q14=1 << 17), "beyond all scores"),
+        (change("endpoint", fade=0), "1 or more"),
+        (change("endpoint", pre_frames=-1), "0 or more"),
+        (change("endpoint", hang_frames=3), "cannot be kept of 3 of silence"),
+        (change("endpoint", longest=250), "at most 255 frames"),
+        (change("endpoint", onset=1 << 17), "at most 65536"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(
@@ -231,6 +251,31 @@ def test_a_model_from_no_file_replaces_any(model: Model, tmp_path: Path) -> None
     path = tmp_path / "m.npz"
     for generation in (1, 2):
         assert save_model(path, replace(model, generation=None)).generation == generation
+
+
+def test_false_alarms_of_a_word_follow_its_name(model: Model) -> None:
+    """So that a word of the old name can have false alarms of its own, and both can be read again."""
+    alarm = Word("(not bed)", 0, 0, True, rejects="bed")
+    renamed = replace(model, words=(*model.words, alarm)).renamed("bed", "cot")
+    assert (renamed.words[-1].name, renamed.words[-1].rejects) == ("(not cot)", "cot")
+    stale = replace(renamed, words=(*renamed.words[:-1], replace(renamed.words[-1], name="(not bed)")))
+    assert Model.from_file(stale.to_file(), PATH).words[-1].name == "(not cot)"
+
+
+def test_what_could_not_be_read_again_is_not_written(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    with pytest.raises(ModelFileError, match="two words have the same name"):
+        save_model(path, replace(model, words=(*model.words, model.words[0]), generation=None))
+    assert not path.exists()
+
+
+def test_a_device_goes_on_only_with_a_model_of_its_kind(model: Model) -> None:
+    assert model.is_like(replace(model, words=model.words[:3], history=("undone",)))
+    assert not model.is_like(replace(model, whitening=NO_WHITENING))
+    assert not model.is_like(replace(model, activity=ActivityReadout()))
+    assert not model.is_like(replace(model, labels=model.labels[:-1]))
+    assert not model.is_like(replace(model, labels=(*model.labels[:-1], "x:y")))
+    assert not model.is_like(replace(model, endpoint=replace(model.endpoint, onset=201)))
 
 
 def test_renaming(model: Model) -> None:

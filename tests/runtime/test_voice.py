@@ -6,7 +6,9 @@ import hashlib
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.endpoint import find_utterance
+from edgelearn.engine.counts import Counts
 from edgelearn.errors import BudgetExceeded, LearningRejected, ModelFileError, TakeRejected, UsageError
 from edgelearn.learning.learner import Check, Learner, LearnerConfig
 from edgelearn.learning.takes import take_from_clip
@@ -120,6 +123,33 @@ def test_steps_that_gained_nothing_are_not_counted(
     model = device.model()
     assert (report.updates, report.gained, model.word("computer").updates) == (SHORT.steps, False, 0)
     assert model.history == (f"add computer: 3 takes, {SHORT.steps} updates put back",)
+
+
+@pytest.mark.parametrize("lesson", ["add", "confirm", "reject"])
+def test_a_lesson_counts_all_that_the_network_did(
+    device: VoiceDevice, takes: Takes, monkeypatch: pytest.MonkeyPatch, lesson: str
+) -> None:
+    config = LearnerConfig(steps=4, sweeps=0, max_old_loss=1.0, agreement_q14=-16384)
+    list(device.teach("known", takes[3:5], config))
+    done = []
+
+    def watched(call: Callable[..., Counts]) -> Callable[..., Counts]:
+        def counted(*args: Any, **options: Any) -> Counts:
+            done.append(call(*args, **options))
+            return done[-1]
+
+        return counted
+
+    for name in ("forward", "backward", "update"):
+        monkeypatch.setattr(device.network, name, watched(getattr(device.network, name)))
+    run = {
+        "add": device.teach("computer", takes[:3], config),
+        "confirm": device.confirm("known", takes[5], config),
+        "reject": device.reject("known", takes[5], config),
+    }[lesson]
+    report = list(run)[-1]
+    assert len(done) > len(device.memory.exemplars())
+    assert report.counts == sum(done, Counts())
 
 
 def test_a_take_cut_close_to_its_word_is_much_like_one_with_silence_around_it(device: VoiceDevice) -> None:

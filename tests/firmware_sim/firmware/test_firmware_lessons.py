@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgelearn.audio.clips import read_clip
 from edgelearn.errors import LearningRejected
 from edgelearn.firmware.golden import event_numbers
 from edgelearn.firmware.image import encode_image, shape_digest
 from edgelearn.learning.learner import Check, LearnerConfig, TeachReport
+from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.model import Model
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.voice import VoiceDevice
+from edgelearn.runtime.rehearsed import RECORDINGS
+from edgelearn.runtime.voice import SHIPPED_WEIGHT, VoiceDevice
 from firmware_sim.toolchain import build_host
 from tests.firmware_sim.firmware.conftest import make_device
 
@@ -155,21 +158,25 @@ class Board:
             samples = samples[self.hear(samples) :]
             self.listen()
 
+    def region(self, name: str) -> bytes:
+        memory, region = (ctypes.c_char * self._bytes).in_dll(self.library, "el_memory"), self._regions[name]
+        return bytes(memory[region.offset : region.offset + region.size_bytes])
+
     def learned(self) -> list[bytes]:
-        memory = (ctypes.c_char * self._bytes).in_dll(self.library, "el_memory")
         names = ("network.layer0.weights_hi", "network.layer0.weights_lo", "network.layer0.bias")
         names += ("classifier.prototypes", "rehearsal.used", "rehearsal.records")
         names += tuple(f"classifier.directions.{name}" for name in ("vectors", "norms", "lengths", "heard"))
-        found = [self._regions[name] for name in names]
-        arrays = [bytes(memory[region.offset : region.offset + region.size_bytes]) for region in found]
-        return [array[: self.library.t_rows() * self._hidden] if n == 3 else array for n, array in enumerate(arrays)]
+        arrays = [self.region(name) for name in names]
+        # of rows and records those in use: what lies behind them is left from before
+        in_use = {3: self.library.t_rows() * self._hidden, 5: int.from_bytes(arrays[4], sys.byteorder)}
+        return [array[: in_use.get(n)] for n, array in enumerate(arrays)]
 
 
 def learned(device: VoiceDevice) -> list[bytes]:
     layer, classifier, memory = device.network.layers[0], device.classifier, device.memory
     own = classifier.directions
     arrays = (
-        layer.weights_hi, layer.weights_lo, layer.bias, classifier.prototypes(), memory._used, memory._bytes,
+        layer.weights_hi, layer.weights_lo, layer.bias, classifier.prototypes(), memory._used, memory.pack(),
         own._vectors, own._norms_q8, own._lengths_q14, own._heard,
     )  # fmt: skip
     return [array.tobytes() for array in arrays]
@@ -373,6 +380,28 @@ def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
     assert len(board.events) > 2
 
 
+@pytest.mark.parametrize("steps", [0, 12])
+@pytest.mark.parametrize("name", ["bed", "left", "up"])
+def test_a_shipped_word_that_is_confirmed_changes_what_all_rows_are_near_to(
+    library: ctypes.CDLL, model: Model, name: str, steps: int
+) -> None:
+    device = make_device(model)
+    board, word = Board(library, model, device), model.word(name)
+    (path,) = RECORDINGS.glob(f"{name}_*.wav")
+    take = take_from_clip(read_clip(path), device.frontend, model.endpoint, name)
+    config = LearnerConfig(steps=steps, least_takes=1, max_old_loss=1.0)
+    report = list(device.confirm(name, take, config))[-1]
+    board.enrol([take], word.row, SHIPPED_WEIGHT)
+    done = board.teach(word.row, config, word.threshold_q14)
+    assert (done.gained, done.steps) == (report.gained, steps)
+    assert board.learned() == learned(device)
+    rows = device.classifier.rows
+    assert board.region("classifier.nearness")[: 4 * rows] == device.classifier._near_q14[:rows].tobytes()
+    assert min(done.threshold_q14, word.threshold_q14) == device.model().word(name).threshold_q14
+    fresh = make_device(device.model())
+    np.testing.assert_array_equal(fresh.classifier._near_q14, device.classifier._near_q14)
+
+
 def test_a_word_of_many_takes_is_heard_by_their_directions(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]
 ) -> None:
@@ -449,3 +478,10 @@ def test_a_lesson_needs_the_model_in_flash_to_be_the_one_at_work(
     board = Board(library, model, make_device(model))
     library.el_enrol_end(board.enrol(takes))
     assert board.begin(board.enrol(takes), SHORT, 0) == NOT_SAVED  # the word before it was not saved
+    board = Board(library, model, make_device(model))
+    known = LearnerConfig(steps=0, sweeps=0, max_old_loss=1.0)
+    left, right = (model.word(name) for name in ("left", "right"))
+    board.enrol(takes[:1], left.row, SHIPPED_WEIGHT)
+    assert board.teach(left.row, known, left.threshold_q14).status == OK
+    board.enrol(takes[1:2], right.row, SHIPPED_WEIGHT)  # a lesson that is put back would put back that of "left", too
+    assert board.teach(right.row, known, right.threshold_q14).status == NOT_SAVED
