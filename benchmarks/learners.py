@@ -280,30 +280,39 @@ def draw(path: Path, panels: Mapping[str, Curves]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * len(panels), 7), layout="constrained")
-    columns = figure.subplots(2, len(panels), sharex="col", squeeze=False).T
-    styles = {name: (f"C{n}", "o-") for n, name in enumerate(LEARNERS)} | {CONFIRMED: ("C3", "s--")}
-    for (above, below), (title, curves) in zip(columns, panels.items(), strict=True):
-        for name, curve in curves.items():
-            points = sorted(curve.items())
-            colour, style = styles[name]
-            above.plot([x for x, _ in points], [y[0] for _, y in points], style, color=colour, ms=4, label=name)
-            hits = [(x, y[1]) for x, y in points if y[1] is not None]
-            below.plot([x for x, _ in hits], [hit for _, hit in hits], style, color=colour, ms=4, label=name)
-        # the delta rule forgets: to draw all of its fall would flatten the others
-        shown = [y for name, curve in curves.items() if name != "delta_rule" for y in curve.values()]
-        above.set_ylim(min(point[0] for point in shown) - 3, 101)
-        below.set_ylim(min((point[1] for point in shown if point[1] is not None), default=0) - 3, 101)
+    rows = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
+    styles = {name: (f"C{n}", "o-") for n, name in enumerate(LEARNERS)} | {CONFIRMED: ("C4", "s--")}
+    for column, (title, curves) in enumerate(panels.items()):
         ticks = sorted({x for curve in curves.values() for x in curve})
-        above.set(title=title, xscale="log")
-        below.set_xticks(ticks, [str(tick) for tick in ticks])
+        people_change = max(ALONE) in ticks and min(TOGETHER) in ticks
+        for n, axes in enumerate(rows[:, column]):
+            for name, curve in curves.items():
+                colour, style = styles[name]
+                points = [(x, y[n]) for x, y in sorted(curve.items()) if y[n] is not None]
+                # takes of one speaker and of six are not one curve
+                parts = [[p for p in points if (p[0] <= max(ALONE)) == alone] for alone in (True, False)]
+                for k, part in enumerate(parts if people_change else [points]):
+                    label = "_" if k else name.replace("_", " ")
+                    axes.plot([x for x, _ in part], [y for _, y in part], style, color=colour, ms=4, label=label)
+            axes.grid(alpha=0.3)
+            if people_change:
+                axes.axvline((max(ALONE) * min(TOGETHER)) ** 0.5, color="0.6", ls=":", lw=1)
+        above, below = rows[:, column]
+        above.set(title=title.partition(":")[0], xscale="log")
         for axes in (above, below):
             axes.minorticks_off()
-            axes.grid(alpha=0.3)
-            if max(ALONE) in ticks and min(TOGETHER) in ticks:
-                axes.axvline((max(ALONE) * min(TOGETHER)) ** 0.5, color="0.6", ls=":", lw=1)
-    columns[0][0].set_ylabel("closed set, %")
-    columns[0][1].set_ylabel("right word at 5 % false accepts, %")
-    columns[0][0].legend(fontsize="small")
+        if people_change:
+            above.text(0.02, 0.03, "one speaker | six people", transform=above.transAxes, fontsize="small", color="0.4")
+        below.set_xticks(ticks, [str(tick) for tick in ticks])
+        below.set_xlabel(title.partition(": ")[2])
+    # the delta rule forgets: to draw all of its fall would flatten the others
+    drawn = [curve for curves in panels.values() for name, curve in curves.items() if name != "delta_rule"]
+    shown = [point for curve in drawn for point in curve.values()]
+    for n, (row, label) in enumerate(zip(rows, ("closed set, %", "right word at 5 % false accepts, %"), strict=True)):
+        row[0].set_ylabel(label)
+        row[0].set_ylim(min(y for point in shown if (y := point[n]) is not None) - 3, 101)
+    most = max(range(len(panels)), key=lambda column: (len(rows[0, column].lines), column))
+    rows[0, most].legend(fontsize="small", loc="lower right")
     # text stays text, and the same points are the same bytes
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgelearn"}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

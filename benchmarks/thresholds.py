@@ -264,8 +264,9 @@ def draw(path: Path, points: Sequence[Point], shipped: Point, board: str) -> Non
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    accuracy, work, energy = figure.subplots(1, 3)
+    figure = Figure(figsize=(14, 4.2), layout="constrained")
+    clear, noisy, work, energy = figure.subplots(1, 4)
+    lesson = energy.twinx()  # a word takes fifty times what a second does
     full = shipped.theta_h_q13 / max(1, shipped.theta_x_q13)
     for ratio, style in ((full, "o-"), (full / HALVED, "o--")):
         mine = [p for p in points if p.theta_h_q13 == round(p.theta_x_q13 * ratio)]
@@ -275,17 +276,24 @@ def draw(path: Path, points: Sequence[Point], shipped: Point, board: str) -> Non
             return name if ratio == full else "_"  # a name once; the style says which ratio it is
 
         for n, name in enumerate(ACCURACIES):
-            accuracy.plot(x, [p.accuracies[n] for p in mine], style, color=f"C{n}", ms=3, label=label(name))
+            axes = noisy if name.startswith("hard") else clear
+            axes.plot(x, [p.accuracies[n] for p in mine], style, color=f"C{n}", ms=3, label=label(name))
         work.plot(x, [p.work_listening for p in mine], style, color="C0", ms=3, label=label("listening"))
         work.plot(x, [p.work_learning for p in mine], style, color="C1", ms=3, label=label("learning"))
-        energy.plot(x, [p.second_mj for p in mine], style, color="C0", ms=3, label=label("second of speech"))
-        energy.plot(x, [p.word_mj / 100 for p in mine], style, color="C1", ms=3, label=label("learned word / 100"))
-    for axes, title in ((accuracy, "accuracy, %"), (work, "matrix work, % of dense"), (energy, f"mJ, {board}")):
-        axes.axvline(shipped.theta_x_q13 / ONE_Q13, color="0.6", ls=":", lw=1)
+        energy.plot(x, [p.second_mj for p in mine], style, color="C0", ms=3)
+        lesson.plot(x, [p.word_mj for p in mine], style, color="C1", ms=3)
+    for axes, title in (
+        (clear, "clean takes, %"), (noisy, "hard condition, %"), (work, "matrix work, % of dense"),
+        (energy, f"energy, {board}"),
+    ):  # fmt: skip
+        axes.axvline(shipped.theta_x_q13 / ONE_Q13, color="0.6", ls=":", lw=1, label="shipped")
         axes.set(title=title, xlabel=f"θx (θh = {full:.2g} θx; dashed: {full / HALVED:.2g} θx)")
         axes.grid(alpha=0.3)
+    energy.set_ylabel("a second of speech, mJ", color="C0")
+    lesson.set_ylabel("a learned word, mJ", color="C1")
+    for axes in (clear, noisy, work):
         axes.legend(fontsize="small")
-    for axes in (work, energy):
+    for axes in (work, energy, lesson):
         axes.set_ylim(bottom=0)
     # text stays text, and the same points are the same bytes
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgelearn"}):

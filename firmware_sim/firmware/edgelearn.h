@@ -103,7 +103,7 @@ typedef enum {
     EL_DAMAGED,
     EL_BAD_NUMBER,
     EL_FULL,
-    EL_NOT_SAVED, /* the weights are not those of the image */
+    EL_NOT_SAVED, /* weights, or rows besides the one that is taught, are not those of the image */
     EL_REFUSED    /* the lesson cost the old words too much and was undone */
 } el_status;
 
