@@ -136,12 +136,14 @@ def few_shot(
 ) -> tuple[float, float, Counts, int]:
     """Teach every speaker's words: returns closed-set accuracy, hits at 5 %, what it cost, and the words learned."""
     trials, words = [], 0
-    heard = TeachReport()  # for the thresholds, which are no part of a trial's lessons
+    heard = TeachReport()  # to enrol, and for the thresholds, which are no part of what a trial counts
     for subject in subjects:
         for seed in range(draws):
             draw = draw_takes(subject, shots, seed)
             trials.append(run_trial(device, model, draw, subject.others, LEARNER, MEASURING))
             words += len(draw.takes)
+            for takes in draw.takes:
+                heard.counts += device.learner.embed_takes(takes)[1]
             for row in range(device.classifier.config.base_rows, device.classifier.rows):
                 device.learner.threshold_q14(row, model.open_set_q14, heard)
     hits = [trial.hits[0.05] for trial in trials if trial.hits[0.05] is not None]

@@ -159,7 +159,7 @@ def load_settings(
     defaults = configs_dir() / "runtime.toml"
     own = config if config is not None else user_config_file(environ)
     for path in (defaults, own):
-        if path is own and config is None and not path.is_file():
+        if path is own and config is None and not _is_there(path):
             continue
         file = _read_file(path)
         values |= file.values
@@ -186,6 +186,13 @@ def load_settings(
         actions,
         {name: origins[name] for name in KEYS} | _action_origins(actions, origins),
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "check its permissions, or name a --config") from None
 
 
 def _xdg_folder(variable: str, fallback: str, environ: Mapping[str, str]) -> Path:

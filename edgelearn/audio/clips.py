@@ -64,6 +64,8 @@ def iter_pcm(stream: BinaryIO, chunk: int) -> Iterator[NDArray[np.int16]]:
 def _read_samples(path: Path) -> tuple[NDArray[Any], int]:
     """Return samples [n] or [n][channels] of any type that `_to_int16` knows, and their rate in Hz."""
     try:
+        if path.is_fifo():
+            raise UsageError(f"{path} is a pipe, not a file", "`--input -` takes raw samples from one")
         with path.open("rb") as file:
             head = file.read(12)
     except IsADirectoryError:

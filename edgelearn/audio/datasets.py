@@ -51,11 +51,14 @@ def read_manifest(data_dir: Path | str) -> list[ClipInfo]:
     UsageError for a folder that is neither.
     """
     folder = Path(data_dir)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
-    if (folder / "manifest.csv").is_file():
-        return _read_csv(folder)
-    clips = _read_google(folder)
+    try:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder")
+        if (folder / "manifest.csv").is_file():
+            return _read_csv(folder)
+        clips = _read_google(folder)
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename or folder}: {error.strerror}", "check its permissions") from None
     if not clips:
         raise UsageError(
             f"{folder} has no manifest.csv and no WORD/clip.wav",

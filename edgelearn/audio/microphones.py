@@ -35,7 +35,9 @@ def choose(devices: Sequence[InputDevice], wanted: str = "") -> InputDevice:
     "" is the default one.  Raises AudioDeviceError, with the candidates, if none fits or more than one does.
     """
     if not devices:
-        raise AudioDeviceError("no microphone is connected", "--input FILE and --input - work without one")
+        raise AudioDeviceError(
+            "no microphone is connected", "files work without one: `listen --input FILE`, `add WORD --from FILE`"
+        )
     if not wanted:
         return next((device for device in devices if device.is_default), devices[0])
     if wanted.isdecimal():

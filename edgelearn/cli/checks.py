@@ -78,14 +78,14 @@ class Program:
     def check_model(self) -> Check:
         """Return which model there is, and whether changes of it can be saved."""
         from edgelearn.cli.arguments import model_path
-        from edgelearn.runtime.model import BASE_MODEL, load_model
+        from edgelearn.runtime.model import BASE_MODEL, is_first_use, load_model
 
         path = model_path(self.args)
-        exists = path.exists() or self.args.model is not None
-        self.model = load_model(path if exists else BASE_MODEL)
-        what = f"{path}, {len(self.model.words)} words" if exists else f"the shipped one; the first use makes {path}"
-        folder = next(parent for parent in (path.parent, *path.parents) if parent.exists())
-        if not os.access(folder, os.W_OK):
+        first = self.args.model is None and is_first_use(path)
+        self.model = load_model(BASE_MODEL if first else path)
+        what = f"the shipped one; the first use makes {path}" if first else f"{path}, {len(self.model.words)} words"
+        folder = next(parent for parent in path.parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             return Check("model", "warn", what, f"words that are taught cannot be saved: {folder} is not writable")
         return Check("model", "ok", what)
 

@@ -72,7 +72,10 @@ def evaluate_incremental(args: argparse.Namespace, clips: list[ClipInfo]) -> int
     from edgelearn.learning.learner import LearnerConfig
     from edgelearn.runtime.incremental import Incremental, plan_course
 
-    rehearsal_bytes = parse_size(args.rehearsal)
+    try:
+        rehearsal_bytes = parse_size(args.rehearsal)
+    except ValueError:
+        raise UsageError(f"--rehearsal is {args.rehearsal!r}", "it must be a size such as 64KiB") from None
     course = plan_course(clips, args.seed)
     # the paper's experiment has one pair of thresholds; hundreds of steps a word take smaller ones than a lesson
     config = LearnerConfig(seed=args.seed, rate_q16=4, theta_q8=256)

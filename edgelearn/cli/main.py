@@ -24,6 +24,9 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this: what would go there goes nowhere else
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
     if hasattr(sys.stdout, "reconfigure"):
         # a file name or a word that the terminal has no letters for is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -74,9 +75,14 @@ def panels_as_svg(picture: Picture) -> list[tuple[str, str]]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; raises UsageError where that is not possible."""
+    """Write a file in one step; raises UsageError where that is not possible, and leaves what was there."""
+    new = path.with_name(f".{path.name}.new")
     try:
-        path.write_bytes(content)
+        try:
+            new.write_bytes(content)
+            os.replace(new, path)
+        finally:
+            new.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot draw {path}: {error.strerror}", "name a place that can be written") from None
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelearn.device.sizes import format_size
+from edgelearn.device.sizes import KIB, format_size
 from edgelearn.errors import UsageError
 from edgelearn.firmware.golden import golden_header, make_golden
 from edgelearn.firmware.headers import config_header, model_header, tables_header
 from edgelearn.firmware.image import encode_image, shape_digest
 from edgelearn.learning.learner import LearnerConfig
-from edgelearn.runtime.voice import VoiceDevice
+from edgelearn.runtime.voice import VoiceDevice, sufficient_budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,11 @@ def firmware_device(model: Model, budget_bytes: int, bias_q14: int = 0, refracto
     device.recognizer.bias_q14 = bias_q14
     device.recognizer.refractory_frames = refractory_frames
     return device
+
+
+def sufficient_firmware_budget(model: Model) -> int:
+    """Return the least budget in whole KiB that firmware of a model listens and learns within."""
+    return -(-(sufficient_budget(model) + RESERVE_BYTES) // KIB) * KIB
 
 
 def export_c(

@@ -84,7 +84,7 @@ class Conversation:
         if AudioChunk.is_type(event.type):
             yield from self._listen(AudioChunk.from_event(event))
         elif Describe.is_type(event.type):
-            yield describe([word.name for word in self._device.recognizer.words])
+            yield describe([word.name for word in self._device.recognizer.words if not word.rejects])
         elif Detect.is_type(event.type):
             self._names = Detect.from_event(event).names or None
             self._detected = False

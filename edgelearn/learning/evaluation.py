@@ -23,7 +23,7 @@ from edgelearn.device.arena import Arena
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.floating import dequantise_layer, forward
 from edgelearn.learning.head import whitening_matrix
-from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, WordLearner
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
 
@@ -293,9 +293,8 @@ def _enrol_with(
     counts = Counts()
     started = time.perf_counter()
     for recordings in takes:
-        report = TeachReport()
-        rows.append(device.learner.enrol(recordings, report))
-        counts += report.counts + learner.learn(rows[-1])
+        rows.append(device.learner.enrol(recordings))
+        counts += learner.learn(rows[-1])
     return rows, counts, (time.perf_counter() - started) / max(1, len(rows))
 
 

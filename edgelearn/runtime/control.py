@@ -34,8 +34,10 @@ MOST_PATH_BYTES = 100  # of a socket's address; longer ones go through the folde
 def server_folders(environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Return the folders that a session may keep its socket in, the best one first."""
     folders = [Path(environ["RUNTIME_DIRECTORY"].split(":")[0])] if environ.get("RUNTIME_DIRECTORY") else []
-    if environ.get("XDG_RUNTIME_DIR"):
-        folders.append(Path(environ["XDG_RUNTIME_DIR"]) / "edgelearn")
+    # where no login has named it, as for cron, it is still there
+    own = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    if environ.get("XDG_RUNTIME_DIR") or own.is_dir():
+        folders.append(own / "edgelearn")
     return [*folders, Path(tempfile.gettempdir()) / f"edgelearn-{os.geteuid()}"]
 
 

@@ -21,6 +21,7 @@ from edgelearn.store.model_file import ModelFile, previous_path, read_model, wri
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
 BACKGROUND = "_background_:"
 START_ANEW = "restore it with `edgelearn undo`, or start anew"
+ANOTHER_PLACE = "name a place that can be written with EDGELEARN_MODEL"
 MOST_BASE_ROWS = 240
 """A record of the rehearsal memory has a byte for its row, and 16 rows are for words that are taught."""
 MOST_THRESHOLD_Q14 = 1 << 16
@@ -102,6 +103,8 @@ class Model:
     def renamed(self, old: str, new: str) -> Model:
         """Return the model with a word under another name."""
         word = self.word(old)
+        if word.rejects:
+            raise UsageError(f"{old!r} is what {word.rejects!r} is not", f"rename {word.rejects!r}, and it follows")
         check_word_name(new)
         if any(other.name == new for other in self.words):
             raise UsageError(f"there is a word {new!r} already", "remove it first, or choose another name")
@@ -260,17 +263,25 @@ def load_model(path: Path) -> Model:
     return Model.from_file(read_model(path), path)
 
 
+def is_first_use(path: Path) -> bool:
+    """Return whether there is no model yet; one that was lost can be brought back as long as nothing takes its place.
+
+    Raises ModelFileError for a path that nobody may look at.
+    """
+    try:
+        return not path.exists() and not path.is_symlink() and not previous_path(path).exists()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}", ANOTHER_PLACE) from None
+
+
 def open_user_model(path: Path) -> Model:
     """Read the user's model; where there is none yet, it starts as a copy of the shipped one."""
-    # a model that was lost can be brought back as long as nothing takes its place
-    if not path.exists() and not path.is_symlink() and not previous_path(path).exists():
+    if is_first_use(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_model(path, read_model(BASE_MODEL), replaces=0)
         except OSError as error:
-            raise ModelFileError(
-                f"cannot create {path}: {error.strerror}", "name a place that can be written with EDGELEARN_MODEL"
-            ) from None
+            raise ModelFileError(f"cannot create {path}: {error.strerror}", ANOTHER_PLACE) from None
         except ModelFileError:
             if not path.exists():  # else another process was first
                 raise

@@ -21,7 +21,7 @@ import pytest
 from edgelearn.audio.clips import read_clip
 from edgelearn.errors import EdgelearnError, UsageError
 from edgelearn.jit import cache_folder
-from edgelearn.runtime.model import BASE_MODEL, load_model
+from edgelearn.runtime.model import BASE_MODEL, Word, load_model
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice
 
@@ -131,7 +131,17 @@ def words_of(answers: list[Message]) -> list[str | None]:
     return [Detection.from_event(answer).name if Detection.is_type(answer.type) else None for answer in answers]
 
 
-def test_describe_tells_every_word() -> None:
+def test_describe_tells_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what is refused of one, which is never detected."""
+    plain = new_device
+
+    def with_a_false_alarm() -> VoiceDevice:
+        device = plain()
+        device.recognizer.words = (*device.recognizer.words, Word("(not bed)", 0, 0, True, rejects="bed"))
+        return device
+
+    monkeypatch.setattr(sys.modules[__name__], "new_device", with_a_false_alarm)
+
     async def visit(house: House) -> Info:
         async with house.client() as client:
             await client.write_event(Describe().event())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.arguments import add_settings, open_model
 from edgelearn.cli.output import emit, say, table
 
 HELP = (
@@ -24,11 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan the device, and write it."""
     from edgelearn.cli.appliance import open_appliance
-    from edgelearn.firmware.export import export_c, firmware_device
+    from edgelearn.device.sizes import format_size
+    from edgelearn.errors import BudgetExceeded
+    from edgelearn.firmware.export import export_c, firmware_device, sufficient_firmware_budget
     from edgelearn.firmware.golden import first_recording
     from edgelearn.runtime.rehearsed import script
 
-    appliance = open_appliance(args)
+    try:
+        appliance = open_appliance(args)
+        firmware_device(appliance.model, appliance.settings.device.budget_bytes)
+    except BudgetExceeded as error:
+        enough = format_size(sufficient_firmware_budget(open_model(args)[1]))
+        error.hint = f"as firmware this model listens and learns within {enough}: --budget {enough}"
+        raise
     listening = appliance.device.recognizer
     recordings = [first_recording([str(line.path) for line in script() if line.role == "base"])]
     done = export_c(

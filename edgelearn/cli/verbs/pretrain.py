@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
 from edgelearn.cli.output import emit, say, table
-from edgelearn.errors import EdgelearnError, UsageError
+from edgelearn.errors import EdgelearnError, ModelFileError, UsageError
+from edgelearn.store.model_file import read_model
 
 HELP = "Train a base model on a workstation (needs the pretrain extra: PyTorch); the same seed makes the same model."
 
@@ -36,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as missing:
         raise EdgelearnError(f"pretraining needs {missing.name}", "pip install 'edgelearn[pretrain]'") from None
 
+    if args.seed < 0:
+        raise UsageError(f"--seed is {args.seed}", "it must be 0 or more")
+    _check_place(args.out)
     recipe = replace(Recipe(), seed=args.seed)
     for field in ("float_epochs", "delta_epochs"):
         value = getattr(args, field)
@@ -53,3 +58,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         table(["metric", ""], list(metrics.items()))
     return 0
+
+
+def _check_place(out: Path) -> None:
+    """Raise ModelFileError for a place that the model could not be written to hours later."""
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ModelFileError(f"{out.parent} is no folder that can be written", "make it first, or name another --out")
+    if out.exists():
+        read_model(out)  # what is no model is never replaced

@@ -25,9 +25,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from edgelearn.cli.events import print_undone
     from edgelearn.runtime.model import load_model
-    from edgelearn.store.model_file import undo_model
+    from edgelearn.store.model_file import previous_path, undo_model
 
     path = model_path(args)
+    if previous_path(path).exists():
+        load_model(previous_path(path))  # what cannot be used is not gone back to
     undo_model(path)
     model = load_model(path)
     last_change = model.history[-1] if model.history else None

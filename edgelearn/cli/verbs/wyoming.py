@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         raise EdgelearnError("Wyoming needs the package wyoming", "pip install 'edgelearn[wyoming]'") from None
     from edgelearn.cli.appliance import open_appliance
+    from edgelearn.cli.sources import terminated_as_interrupted
 
     appliance = open_appliance(args)
     address = Address.parse(appliance.settings.wyoming.uri)
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"client {heard.client:<4} {heard.event.word:16} score {score:.2f}", flush=True)
 
     server = Server(Devices(appliance).new, on_heard, say)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(server, address, [word.name for word in appliance.model.words], as_json))
+    with contextlib.suppress(KeyboardInterrupt), terminated_as_interrupted():
+        asyncio.run(_serve(server, address, [word.name for word in appliance.model.words if not word.rejects], as_json))
     if as_json:
         emit("end", clients=server.clients, words=words)
     else:
