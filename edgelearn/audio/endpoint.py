@@ -59,12 +59,13 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no stream could be cut with: frames that have not come yet, or more than a record can hold."""
-        excess = (self.margin, self.stream_margin, self.pre_frames, self.post_frames)
-        if min(excess) < 0 or min(self.onset, self.release, self.fade, self.onset_frames, self.longest) < 1:
+        from_zero = (self.margin, self.stream_margin, self.pre_frames, self.post_frames)
+        from_one = (self.onset, self.release, self.fade, self.onset_frames, self.longest, self.hang_frames)
+        if min(from_zero) < 0 or min(from_one) < 1:
             raise UsageError("an end pointer's margins and context are 0 or more, its other numbers 1 or more")
-        if max(self.margin, self.stream_margin, self.onset, self.release, self.fade) > MOST_EXCESS:
-            raise UsageError(f"an end pointer's margins, onset, release and fade are at most {MOST_EXCESS}")
-        if self.hang_frames < max(1, self.post_frames):
+        if max(*from_zero, *from_one) > MOST_EXCESS:
+            raise UsageError(f"no number of an end pointer is above {MOST_EXCESS}")
+        if self.hang_frames < self.post_frames:
             raise UsageError(f"{self.post_frames} frames after a word cannot be kept of {self.hang_frames} of silence")
         if self.longest + self.lag_frames + self.post_frames > MOST_FRAMES:
             raise UsageError(f"a word and its context are at most {MOST_FRAMES} frames")

@@ -354,11 +354,11 @@ class Learner:
         Of other words the other voices are heard as in a stream: unless one's own is far from raising a threshold.
         """
         where = np.array(rows, np.int64)
+        near = default_q14 - ABOVE_BACKGROUND_Q14 - FAR_Q14
         for record in self._memory.exemplars():
             frames = self._memory.decode(record, self._frames)
             report.counts += self._pool_of(frames, self._state)
             unit = self._classifier.embed(self._pool)
-            near = default_q14 - ABOVE_BACKGROUND_Q14 - FAR_Q14
             if record.row in rows or self._classifier.scores(unit, where)[0].max() >= near:
                 report.counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
                 unit = self._classifier.embed(self._pool)

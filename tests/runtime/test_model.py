@@ -94,7 +94,8 @@ def change(table: str, **values: Any) -> Callable[[dict[str, Any]], None]:
         (change("endpoint", pre_frames=-1), "0 or more"),
         (change("endpoint", hang_frames=3), "cannot be kept of 3 of silence"),
         (change("endpoint", longest=250), "at most 255 frames"),
-        (change("endpoint", onset=1 << 17), "at most 65536"),
+        (change("endpoint", onset=1 << 17), "above 65536"),
+        (change("endpoint", hang_frames=1 << 63), "above 65536"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(
