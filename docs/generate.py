@@ -7,7 +7,7 @@ not described here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.pages import with_block
@@ -96,7 +96,7 @@ ADDED = {
     "sparsity": "share of deltas that were skipped",
     "macs": "multiply-accumulates of the three matrix products",
     "macs_dense": "what they would have been with every column active",
-    "energy_mj": "estimate for the board",
+    "energy_mj": "estimate for the board, from the first take to the threshold",
     "board": "the board of the estimate",
     "board_seconds": "estimate for the board",
     "truncated_frames": "frames, over all steps, that were longer ago than the tape reaches",
@@ -481,6 +481,9 @@ def render_cli() -> str:
         ),
         "## Every command\n",
         _arguments(common),
+        "## What was learned\n",
+        "The event `added`, of every command that teaches:\n",
+        _fields(ADDED),
     ]  # fmt: skip
     for verb, summary in VERBS.items():
         parts.append(f"## {verb}\n")
@@ -496,16 +499,19 @@ def render_cli() -> str:
             _arguments(parser),
         ]
         for (owner, event), fields in EVENTS.items():
-            if owner == verb:
-                parts += [
-                    f"JSON event `{event}`:\n",
-                    _table(
-                        ("field", "meaning"),
-                        ((", ".join(f"`{n}`" for n in name.split(", ")), text) for name, text in fields.items()),
-                    ),
-                ]
+            if owner == verb and event == "added":
+                own = {name: text for name, text in fields.items() if ADDED.get(name) != text}
+                also = ", and" if own else ""
+                parts += [f"JSON event `added`, see [What was learned](#what-was-learned){also}\n", _fields(own)]
+            elif owner == verb:
+                parts += [f"JSON event `{event}`:\n", _fields(fields)]
         parts.append(f"Exit codes: {EXITS.get(verb, 'as above.')}\n")
     return "\n".join(part for part in parts if part)
+
+
+def _fields(fields: Mapping[str, str]) -> str:
+    names = ((", ".join(f"`{n}`" for n in name.split(", ")), text) for name, text in fields.items())
+    return _table(("field", "meaning"), names) if fields else ""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:
