@@ -130,6 +130,10 @@ KEYS: Mapping[str, Key] = {
 }  # fmt: skip
 
 
+OTHER_VARIABLES = ("EDGELEARN_MODEL", "EDGELEARN_DEBUG", "EDGELEARN_PLAIN_LOOPS", "EDGELEARN_WORD", "EDGELEARN_SCORE")
+"""That are no settings; the last two are what a program of an action is told, which may call edgelearn itself."""
+
+
 def user_config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the user's own settings are read from if that file exists."""
     return _xdg_folder("XDG_CONFIG_HOME", ".config", environ) / "config.toml"
@@ -264,9 +268,9 @@ def _unknown(name: str, origin: str, known: Iterable[str], what: str) -> UsageEr
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    sections = {key.section for key in KEYS.values()}
-    known = {key.variable for key in KEYS.values()}
+    known = [key.variable for key in KEYS.values()]
     for variable in environ:
-        parts = variable.split("_")
-        if parts[0] == "EDGELEARN" and len(parts) > 2 and parts[1].lower() in sections and variable not in known:
-            raise UsageError(f"environment: unknown setting {variable!r}", did_you_mean(variable, known))
+        if variable.startswith("EDGELEARN_") and variable not in (*known, *OTHER_VARIABLES):
+            same_ending = [name for name in known if name.endswith(variable.removeprefix("EDGELEARN"))]
+            hint = f"did you mean {same_ending[0]!r}?" if same_ending else did_you_mean(variable, known)
+            raise UsageError(f"environment: unknown setting {variable!r}", hint)

@@ -134,6 +134,8 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
             "setting 'EDGELEARN_LEARNING_STEP'",
             "mean 'EDGELEARN_LEARNING_STEPS'",
         ),
+        ({"EDGELEARN_BUDGET": "8KiB"}, "setting 'EDGELEARN_BUDGET'", "mean 'EDGELEARN_DEVICE_BUDGET'"),
+        ({"EDGELEARN_DECISON_SENSITIVITY": "0"}, "'EDGELEARN_DECISON_", "mean 'EDGELEARN_DECISION_SENSITIVITY'"),
         (
             {"EDGELEARN_AUDIO_RATE": "fast"},
             "environment EDGELEARN_AUDIO_RATE: audio.rate is 'fast'",
@@ -150,7 +152,8 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, hint: st
 
 
 def test_variables_that_are_no_settings_are_left_alone() -> None:
-    load_settings(environ=HOME | {"EDGELEARN_DEBUG": "1", "EDGELEARN_AUDIO_DEVICE": ""})
+    others = dict.fromkeys(("EDGELEARN_DEBUG", "EDGELEARN_MODEL", "EDGELEARN_WORD", "EDGELEARN_SCORE"), "1")
+    load_settings(environ=HOME | others | {"EDGELEARN_AUDIO_DEVICE": "", "EDGELEARNING_BUDGET": "8KiB"})
 
 
 def test_a_bad_flag_is_named() -> None:
