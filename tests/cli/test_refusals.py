@@ -113,6 +113,12 @@ def test_a_closed_standard_error_is_no_other_place(
     assert capfd.readouterr().out == ""
 
 
+def test_a_demonstration_does_not_begin_with_a_model_that_knows_its_word(cli: Cli, own: Path) -> None:
+    cli("rename", "bed", "computer")
+    refused = cli("demo", "--model", str(own), code=2)
+    assert ("leave --model out" in refused.err, refused.out) == (True, "")
+
+
 def test_a_pipe_is_no_recording(cli: Cli, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "--input -" in cli("listen", "--input", str(tmp_path / "pipe"), code=2).err

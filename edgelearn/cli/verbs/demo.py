@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgelearn.cli.arguments import add_settings
 from edgelearn.cli.output import emit, say
+from edgelearn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgelearn.cli.appliance import Appliance
@@ -28,11 +29,14 @@ def run(args: argparse.Namespace) -> int:
     """Play the demonstration; 0 if every word was heard and nothing else was."""
     from edgelearn.cli.appliance import open_appliance
     from edgelearn.runtime.model import BASE_MODEL
-    from edgelearn.runtime.rehearsed import perform
+    from edgelearn.runtime.rehearsed import perform, script
     from edgelearn.runtime.session import Session
 
     args.model = args.model or BASE_MODEL  # never the user's own: a demonstration changes nothing
     appliance = open_appliance(args)
+    taught = {line.word for line in script() if line.role == "take"}
+    for word in taught & {word.name for word in appliance.model.words}:
+        raise UsageError(f"{args.model} knows {word!r}, which the demonstration teaches", "leave --model out")
     say("warming up: the first time, the kernels are compiled for this machine")
     appliance.device.warm_up()
     session = Session(appliance.device, appliance.learner_config, steps_per_block=1)
