@@ -268,6 +268,11 @@ class Learner:
             for _ in range(config.sweeps):
                 self.adapt_rows(units, config.row_rate_q16, moved, report)
                 yield report
+        if not moved and not report.losses:  # nothing has changed, which no second check has to find
+            report.gained, report.old_after = False, report.old_before
+            self._settle(row)
+            yield report
+            return
         after = self.check(row, report)
         lost = before.right - after.right
         report.old_after = after.right / total if total else 1.0
@@ -282,9 +287,13 @@ class Learner:
             self._network.load(weights)
             self._classifier.load(prototypes)
             report.old_after = report.old_before
-        elif row < self._classifier.config.base_rows:
-            self._classifier.refresh_nearness()
+        self._settle(row)
         yield report
+
+    def _settle(self, row: int) -> None:
+        """Let all rows know that a base row has moved."""
+        if row < self._classifier.config.base_rows:
+            self._classifier.refresh_nearness()
 
     def _steps_on(self, takes: list[Exemplar], config: LearnerConfig) -> int:
         """Return how many steps of BPTT these takes are good for: all or none."""

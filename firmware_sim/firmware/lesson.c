@@ -272,7 +272,15 @@ static int next_stage(void)
         el_lesson_enter(EL_CHOOSE_ROWS);
         break;
     case EL_CHOOSE_ROWS:
-        el_pass_begin(lesson->moved ? EL_KEEP_UNITS : EL_CHECK_AFTER);
+        if (lesson->moved) {
+            el_pass_begin(EL_KEEP_UNITS);
+        } else if (lesson->steps) {
+            el_pass_begin(EL_CHECK_AFTER);
+        } else { /* nothing has changed, which no second check has to find */
+            lesson->gained = 0;
+            lesson->old_after = lesson->old_before;
+            settle();
+        }
         break;
     case EL_KEEP_UNITS:
         lesson->sweeps = 0;

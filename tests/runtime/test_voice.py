@@ -125,6 +125,21 @@ def test_steps_that_gained_nothing_are_not_counted(
     assert model.history == (f"add computer: 3 takes, {SHORT.steps} updates put back",)
 
 
+def test_a_lesson_that_moves_nothing_is_checked_once(
+    device: VoiceDevice, takes: Takes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = []
+    check = device.learner.check
+    monkeypatch.setattr(device.learner, "check", lambda *a: checks.append(check(*a)) or checks[-1])
+    before = device.model()
+    report = list(device.teach("computer", takes[:1], LearnerConfig()))[-1]
+    assert (report.updates, report.gained, report.old_after, len(checks)) == (0, False, report.old_before, 1)
+    after = device.model()
+    assert all(np.array_equal(after.params[name], array) for name, array in before.params.items())
+    row, mean = after.word("computer").row, device.learner.embed(takes[0])[0]
+    assert device.classifier.cosines(mean)[row] > 0.999 * 2**14
+
+
 @pytest.mark.parametrize("lesson", ["add", "confirm", "reject"])
 def test_a_lesson_counts_all_that_the_network_did(
     device: VoiceDevice, takes: Takes, monkeypatch: pytest.MonkeyPatch, lesson: str
