@@ -79,8 +79,6 @@ def _read_csv(folder: Path) -> list[ClipInfo]:
                     f"its first line names {', '.join(names) or 'nothing'}",
                 )
             return [_read_row(row, folder, f"{manifest}:{reader.line_num}") for row in reader]
-    except OSError as error:
-        raise UsageError(f"cannot read {manifest}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{manifest} is not a CSV text: {error}") from None
 

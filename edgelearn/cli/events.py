@@ -34,7 +34,7 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
     back = unless_kept(fields["updates"], fields["gained"])
     saved = 1 - fields["macs"] / max(1, fields["macs_dense"])
     print(
-        f"{_learned(fields)}: {fields['updates']} updates{back} in {fields['seconds']:.3g} s here, "
+        f"{lesson_told(fields)}: {fields['updates']} updates{back} in {fields['seconds']:.3g} s here, "
         f"{fields['board_seconds']:.3g} s and {fields['energy_mj']:.3g} mJ on {board} (estimate)\n"
         f"  {100 * fields['sparsity']:.0f} % of the deltas were skipped, {100 * saved:.0f} % of the multiplications "
         f"saved; memory {fields['peak_bytes']:,} of {fields['budget_bytes']:,} bytes{clipped}\n"
@@ -44,7 +44,7 @@ def print_added(fields: Mapping[str, Any], board: str, as_json: bool, advice: st
     )
 
 
-def _learned(fields: Mapping[str, Any]) -> str:
+def lesson_told(fields: Mapping[str, Any]) -> str:
     """Return what a lesson was about: a word, or a sound that is refused because it was heard as that word."""
     if fields.get("heard") == fields["word"]:
         return f"learned from a false alarm what {fields['word']!r} is not"
@@ -64,7 +64,7 @@ def print_added_live(fields: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         emit("added", **fields)
         return
-    say(f"{_learned(fields)} while listening; `edgelearn undo` takes it back")
+    say(f"{lesson_told(fields)} while listening; `edgelearn undo` takes it back")
     table(("", fields["word"]), added_rows(fields))
 
 

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from edgelearn.cli.lessons import choose_past
 from edgelearn.cli.take_player import TakePlayer
 from edgelearn.config import KEYS
-from edgelearn.errors import EdgelearnError, ModelFileError, UsageError
+from edgelearn.errors import EdgelearnError, UsageError
 from edgelearn.learning.learner import LearnerConfig
-from edgelearn.runtime.model import load_model
+from edgelearn.runtime.model import go_back
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.session import Countdown, Happening, Session, TakeHeard, Taught
-from edgelearn.store.model_file import previous_path, undo_model
 
 if TYPE_CHECKING:
     from edgelearn.cli.appliance import Appliance
@@ -157,12 +156,7 @@ class LiveTeaching:
 
     def _undo(self, _: dict[str, Any], client: Client | None) -> None:
         appliance = self._appliance
-        if previous_path(appliance.path).exists() and not appliance.model.is_like(
-            load_model(previous_path(appliance.path))
-        ):
-            raise ModelFileError("the model before is of another kind than the running session's", "start it anew")
-        undo_model(appliance.path)
-        model = load_model(appliance.path)
+        model = go_back(appliance.path, appliance.model)
         appliance.device.restore(model)
         appliance.model = model
         last_change = model.history[-1] if model.history else None

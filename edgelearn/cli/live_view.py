@@ -21,7 +21,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgelearn.cli.events import added_rows
+from edgelearn.cli.events import added_rows, lesson_told
 from edgelearn.cli.guide import METER_FLOOR_DB, sentence_of
 from edgelearn.cli.keyboard import Keyboard
 from edgelearn.runtime.session import SAMPLE_RATE_HZ, Session
@@ -231,7 +231,7 @@ class LiveView:
         rows = Table.grid(padding=(0, 3))
         for name, value in added_rows(fields):
             rows.add_row(Text(name, "dim"), Text(value))
-        title = f"learned {fields['word']!r} from {fields['takes']} takes, while listening"
+        title = f"{lesson_told(fields)}, while listening"
         return Panel(rows, title=title, title_align="left", border_style="green", padding=(0, 1))
 
     def _words(self) -> Panel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelearn.errors import EdgelearnError, UsageError
+from edgelearn.store.model_file import replace_file
 
 if TYPE_CHECKING:
     from edgelearn.device.cost import Cost, CostPart, Estimate
@@ -76,13 +76,8 @@ def panels_as_svg(picture: Picture) -> list[tuple[str, str]]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file in one step; raises UsageError where that is not possible, and leaves what was there."""
-    new = path.with_name(f".{path.name}.new")
     try:
-        try:
-            new.write_bytes(content)
-            os.replace(new, path)
-        finally:
-            new.unlink(missing_ok=True)
+        replace_file(path, content)
     except OSError as error:
         raise UsageError(f"cannot draw {path}: {error.strerror}", "name a place that can be written") from None
 

@@ -169,7 +169,7 @@ class Classifier:
             )  # fmt: skip
         self.rows = len(prototypes)
         for k, row in enumerate(prototypes):
-            self.set_row(k, row)
+            self._write_row(k, row)
         self.refresh_nearness()
 
     def prototypes(self) -> NDArray[np.int8]:
@@ -260,11 +260,14 @@ class Classifier:
 
     def set_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
         """Turn a row into the direction of `vector` (any scale, below 2^54); of a base row see `refresh_nearness`."""
+        self._write_row(row, vector)
+        if row >= self.config.base_rows:
+            self._near_q14[row] = self._nearness(row)
+
+    def _write_row(self, row: int, vector: NDArray[np.integer[Any]]) -> None:
         norm_q8 = quantise_prototype(vector.astype(np.int64), self._prototypes[row])
         background = self.config.base_classes <= row < self.config.base_rows
         self._norms_q8[row] = norm_q8 * 8 // 7 if background else norm_q8
-        if row >= self.config.base_rows:
-            self._near_q14[row] = self._nearness(row)
 
     def refresh_nearness(self) -> None:
         """Say that base rows have changed: all rows may be nearer to one or further away."""

@@ -202,7 +202,7 @@ class Learner:
         """
         self._classifier.check_room()
         self._enrolled[:] = 0
-        self._join(self._classifier.rows, takes, report)
+        self._join(self._classifier.rows, takes, report or TeachReport())
         self._takes = len(takes)
         row = self._classifier.add_row(self._enrolled)
         for take in takes:
@@ -214,18 +214,17 @@ class Learner:
     ) -> None:
         """Let takes join a row that stands for `weight` takes already, and keep them as exemplars."""
         self._enrolled[:] = weight * self._classifier.unit_row(row).astype(np.int32)
-        self._join(row, takes, report)
+        self._join(row, takes, report or TeachReport())
         self._takes = weight + len(takes)
         self._classifier.set_row(row, self._enrolled)
         for take in takes:
             self._memory.add(row, take[: len(self._frames)])
 
-    def _join(self, row: int, takes: list[NDArray[np.int8]], report: TeachReport | None) -> None:
+    def _join(self, row: int, takes: list[NDArray[np.int8]], report: TeachReport) -> None:
         """Let takes of the word at `row` join the sum of their embeddings, and the directions in which they differ."""
         for take in takes:
             unit, counts = self.embed(take)
-            if report is not None:
-                report.counts += counts
+            report.counts += counts
             self._classifier.add_take(row, unit, self._enrolled, self._idle)
             self._enrolled += unit
 
@@ -238,7 +237,7 @@ class Learner:
         before.  Raises LearningRejected, after the last step, if the old words lost more than `max_old_loss`; whoever
         keeps the model undoes the update then.
         """
-        report = TeachReport() if report is None else report
+        report = report or TeachReport()
         self._rough_at(config.theta_q8)
         before = self.check(row, report)
         total = before.old
@@ -287,7 +286,8 @@ class Learner:
             self._network.load(weights)
             self._classifier.load(prototypes)
             report.old_after = report.old_before
-        self._settle(row)
+        else:
+            self._settle(row)
         yield report
 
     def _settle(self, row: int) -> None:
@@ -352,7 +352,7 @@ class Learner:
 
     def thresholds_q14(self, rows: Sequence[int], default_q14: int, report: TeachReport | None = None) -> list[int]:
         """Return the scores (Q14) from which the words at `rows` count as said, by the exemplars."""
-        heard = self._heard_by(rows, default_q14, TeachReport() if report is None else report)
+        heard = self._heard_by(rows, default_q14, report or TeachReport())
         return thresholds_q14(self._classifier, heard, rows, default_q14)
 
     def _heard_by(

@@ -24,42 +24,32 @@ HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian)
 
 
 @kernel
-def encoded_bytes(frames: Any, theta_x_q13: int, hat: Any) -> Any:
-    """Return how many bytes `encode_deltas` would write."""
-    bands = frames.shape[1]
-    size = frames.shape[0] * ((bands + 7) // 8)
-    for b in range(bands):
-        hat[b] = 0
-    for t in range(frames.shape[0]):
-        for b in range(bands):
-            if abs(np.int32(frames[t, b]) - np.int32(hat[b])) << 7 >= theta_x_q13:
-                hat[b] = frames[t, b]
-                size += 1
-    return size
+def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> Any:
+    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8), and return their bytes.
 
-
-@kernel
-def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> None:
-    """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8, with room for `encoded_bytes` of them).
-
-    hat int8 [N] is scratch; activity is that of the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
+    An `out` of no bytes is not written to; any other one has room for all. hat int8 [N] is scratch; activity is that of
+    the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
     """
     bands = frames.shape[1]
     mask_bytes = (bands + 7) // 8
+    writes = out.shape[0] > 0
     at = 0
     for b in range(bands):
         hat[b] = 0
     for t in range(frames.shape[0]):
         mask_at = at
         at += mask_bytes
-        for m in range(mask_at, at):
-            out[m] = 0
+        if writes:
+            out[mask_at:at] = 0
         for b in range(bands):
-            if abs(np.int32(frames[t, b]) - np.int32(hat[b])) << 7 >= theta_x_q13:
+            delta = np.int32(frames[t, b]) - np.int32(hat[b])
+            if abs(delta) << 7 >= theta_x_q13:
                 hat[b] = frames[t, b]
-                out[mask_at + b // 8] |= np.uint8(1 << (b % 8))
-                out[at] = np.uint8(np.int32(frames[t, b]) & 255)
+                if writes:
+                    out[mask_at + b // 8] |= np.uint8(1 << (b % 8))
+                    out[at] = np.uint8(np.int32(frames[t, b]) & 255)
                 at += 1
+    return at
 
 
 @kernel
@@ -173,7 +163,7 @@ class RehearsalMemory:
         fit even so.
         """
         frames = frames[:255]
-        total = HEADER_BYTES + int(encoded_bytes(frames, self.theta_x_q13, self._hat))
+        total = HEADER_BYTES + int(encode_deltas(frames, self.theta_x_q13, self._hat, self._bytes[:0]))
         if total > self.capacity_bytes:
             raise BudgetExceeded(
                 "rehearsal.records", total, self.capacity_bytes, self.capacity_bytes,

@@ -16,7 +16,7 @@ from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.learning.directions import Saved, no_directions
 from edgelearn.learning.head import NO_WHITENING
-from edgelearn.store.model_file import ModelFile, previous_path, read_model, write_model
+from edgelearn.store.model_file import ModelFile, previous_path, read_model, undo_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
 BACKGROUND = "_background_:"
@@ -285,6 +285,21 @@ def open_user_model(path: Path) -> Model:
         except ModelFileError:
             if not path.exists():  # else another process was first
                 raise
+    return load_model(path)
+
+
+def go_back(path: Path, running: Model | None = None) -> Model:
+    """Swap a model file with the generation before it, which has to be a model that can be used, and return that.
+
+    running: the model of a session that is to go on with it. Raises ModelFileError, and swaps nothing, otherwise.
+    """
+
+    def check(file: ModelFile) -> None:
+        before = Model.from_file(file, previous_path(path))
+        if running is not None and not running.is_like(before):
+            raise ModelFileError("the model before is of another kind than the running session's", "start it anew")
+
+    undo_model(path, check)
     return load_model(path)
 
 

@@ -16,7 +16,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from edgelearn.store.encoding import (
     encode_model,
 )
 
-__all__ = ["ModelFile", "previous_path", "read_model", "undo_model", "write_model"]
+__all__ = ["ModelFile", "previous_path", "read_model", "replace_file", "undo_model", "write_model"]
 
 LOCK_TIMEOUT_S = 10.0
 _LOCK_POLL_S = 0.05
-_NEW_FILE_MODE = 0o666
+NEW_FILE_MODE = 0o666
 
 
 def read_model(path: str | Path) -> ModelFile:
@@ -68,20 +68,21 @@ def write_model(path: str | Path, model: ModelFile, replaces: int | None = None)
         generations = [present]
         if previous.exists():
             generations.append(_generation(_read_bytes(previous), previous))
-        mode = stat.S_IMODE(place.stat().st_mode) if old is not None else _NEW_FILE_MODE
+        mode = stat.S_IMODE(place.stat().st_mode) if old is not None else NEW_FILE_MODE
         generation = max(generations) + 1
         data = encode_model(model, generation)
         if old is not None:
-            _replace(previous, old, mode)
-        _replace(place, data, mode)
+            replace_file(previous, old, mode)
+        replace_file(place, data, mode)
     return generation
 
 
-def undo_model(path: str | Path) -> None:
+def undo_model(path: str | Path, check: Callable[[ModelFile], object] | None = None) -> None:
     """Swap a model file with the generation before it; a second undo takes the first one back.
 
-    A file in the place of the model that is not a whole one is kept as `NAME.aside`. Raises ModelFileError if
-    there is no generation before, or if it is damaged itself or the same as the present one.
+    check: is given the generation before, and raises for one that is not to be gone back to: nothing is swapped then.
+    A file in the place of the model that is not a whole one is kept as `NAME.aside`. Raises ModelFileError if there is
+    no generation before, or if it is damaged itself or the same as the present one.
     """
     place = _resolve(path)
     with _explain(place), _lock(place):
@@ -89,14 +90,16 @@ def undo_model(path: str | Path) -> None:
         if not previous.exists():
             raise ModelFileError(f"{path} has no generation before it", "there is nothing to undo")
         wanted = _read_bytes(previous)
-        decode_model(wanted, str(previous))
+        file = decode_model(wanted, str(previous))
+        if check is not None:
+            check(file)
         mode = stat.S_IMODE(previous.stat().st_mode)
         present = _present_model(place)
         if present == wanted:
             raise ModelFileError(f"{path} is already the generation before", "there is nothing to undo")
-        _replace(place, wanted, mode)
+        replace_file(place, wanted, mode)
         if present is not None:
-            _replace(previous, present, mode)
+            replace_file(previous, present, mode)
 
 
 def previous_path(path: str | Path) -> Path:
@@ -116,7 +119,7 @@ def _present_model(place: Path) -> bytes | None:
         if aside.exists():
             raise ModelFileError(f"{aside} is in the way", "move it elsewhere and undo again") from None
         # A copy: the place of the model is never empty, not even for a moment.
-        _replace(aside, data, stat.S_IMODE(place.stat().st_mode))
+        replace_file(aside, data, stat.S_IMODE(place.stat().st_mode))
         return None
     return data
 
@@ -156,7 +159,8 @@ def _read_bytes(place: Path) -> bytes:
         raise ModelFileError(f"cannot read {place}: {reason}", "check its permissions") from error
 
 
-def _replace(place: Path, data: bytes, mode: int) -> None:
+def replace_file(place: Path, data: bytes, mode: int = NEW_FILE_MODE) -> None:
+    """Write a file in one step: whatever happens, it is the old or the new one, whole; raises OSError."""
     new = place.with_name(f".{place.name}.new")
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
@@ -185,7 +189,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
-    handle = os.open(place.with_name(f".{place.name}.lock"), os.O_RDWR | os.O_CREAT, _NEW_FILE_MODE)
+    handle = os.open(place.with_name(f".{place.name}.lock"), os.O_RDWR | os.O_CREAT, NEW_FILE_MODE)
     try:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         while not _try_lock(handle):

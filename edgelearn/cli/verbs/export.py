@@ -30,23 +30,22 @@ def run(args: argparse.Namespace) -> int:
     from edgelearn.firmware.golden import first_recording
     from edgelearn.runtime.rehearsed import script
 
+    recordings = [first_recording([str(line.path) for line in script() if line.role == "base"])]
     try:
         appliance = open_appliance(args)
-        firmware_device(appliance.model, appliance.settings.device.budget_bytes)
+        listening = appliance.device.recognizer
+        done = export_c(
+            args.out,
+            appliance.model,
+            lambda: firmware_device(
+                appliance.model, appliance.settings.device.budget_bytes, listening.bias_q14, listening.refractory_frames
+            ),
+            recordings,
+        )
     except BudgetExceeded as error:
         enough = format_size(sufficient_firmware_budget(open_model(args)[1]))
         error.hint = f"as firmware this model listens and learns within {enough}: --budget {enough}"
         raise
-    listening = appliance.device.recognizer
-    recordings = [first_recording([str(line.path) for line in script() if line.role == "base"])]
-    done = export_c(
-        args.out,
-        appliance.model,
-        lambda: firmware_device(
-            appliance.model, appliance.settings.device.budget_bytes, listening.bias_q14, listening.refractory_frames
-        ),
-        recordings,
-    )
     if args.json:
         for path in done.files:
             emit("file", path=str(path), bytes=path.stat().st_size)

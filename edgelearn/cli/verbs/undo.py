@@ -24,14 +24,9 @@ def run(args: argparse.Namespace) -> int:
         tell_session(session, args, "undo")
         return 0
     from edgelearn.cli.events import print_undone
-    from edgelearn.runtime.model import load_model
-    from edgelearn.store.model_file import previous_path, undo_model
+    from edgelearn.runtime.model import go_back
 
-    path = model_path(args)
-    if previous_path(path).exists():
-        load_model(previous_path(path))  # what cannot be used is not gone back to
-    undo_model(path)
-    model = load_model(path)
+    model = go_back(model_path(args))
     last_change = model.history[-1] if model.history else None
     print_undone({"words": [word.name for word in model.words], "last_change": last_change}, bool(args.json))
     return 0
