@@ -55,6 +55,18 @@ def test_help_and_version_import_nothing_heavy(argument: str) -> None:
     assert not HEAVY & set(done.stdout.rpartition("LOADED")[2].split())
 
 
+def test_the_help_of_a_verb_imports_nothing_heavy() -> None:
+    """Of all verbs in one process, which has then loaded what any of them does."""
+    program = (
+        "import sys; from edgelearn.cli.main import main; from edgelearn.cli.verbs import VERBS, exists;"
+        "codes = [main([verb, '--help']) for verb in VERBS if exists(verb)];"
+        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(max(codes))"
+    )
+    done = run("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stdout.rpartition("LOADED")[2].split())
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     done = run("-c", "import edgelearn, sys; print(*{name.partition('.')[0] for name in sys.modules})")
     assert not HEAVY & set(done.stdout.split())

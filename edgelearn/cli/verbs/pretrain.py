@@ -9,7 +9,6 @@ from pathlib import Path
 
 from edgelearn.cli.output import emit, say, table
 from edgelearn.errors import EdgelearnError, ModelFileError, UsageError
-from edgelearn.store.model_file import read_model
 
 HELP = "Train a base model on a workstation (needs the pretrain extra: PyTorch); the same seed makes the same model."
 
@@ -62,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_place(out: Path) -> None:
     """Raise ModelFileError for a place that the model could not be written to hours later."""
+    from edgelearn.store.model_file import read_model
+
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
         raise ModelFileError(f"{out.parent} is no folder that can be written", "make it first, or name another --out")
     if out.exists():

@@ -92,6 +92,8 @@ def _home(user: str) -> Path:
 
 
 def _install(path: Path, text: str, service: Service) -> None:
+    from edgelearn.store.model_file import replace_file
+
     if shutil.which("systemctl") is None:
         raise EdgelearnError("this machine has no systemd", "`edgelearn service print` shows what to start instead")
     if os.geteuid() != 0:
@@ -99,9 +101,7 @@ def _install(path: Path, text: str, service: Service) -> None:
         raise EdgelearnError("installing a service needs root", f"type: {again}")
     for folder in service.writable:
         _make_folder(folder, service.user)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    replace_file(path, text.encode())
     for command in (["daemon-reload"], ["enable", path.name], ["restart", path.name]):
         done = subprocess.run(["systemctl", *command], capture_output=True, text=True)
         if done.returncode:
