@@ -20,7 +20,7 @@ import torch
 from edgelearn.device.arena import Arena
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
-from edgelearn.learning.directions import DIRECTIONS, LEAST_TAKES, VARIANCE_BITS
+from edgelearn.learning.directions import COMPARED_Q28, DIRECTIONS, LEAST_TAKES
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
 from edgelearn.learning.head import LOGIT_SCALE, whitening_matrix
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
@@ -139,8 +139,8 @@ class FloatLearner:
         self.rows = np.vstack((self.rows, unit(enrolled)))
         if len(takes) >= LEAST_TAKES:
             _, lengths, ways = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
-            along = lengths[:DIRECTIONS] ** 2 / len(takes)
-            self._directions[row] = ways[:DIRECTIONS], along / (along + 2.0**-VARIANCE_BITS)
+            squares = lengths[:DIRECTIONS] ** 2
+            self._directions[row] = ways[:DIRECTIONS], squares / (squares + COMPARED_Q28 / 2**28)
         for take in takes:
             frames = take[: self._longest]
             self._plain[transmitted(frames, self._memory.theta_x_q13).tobytes()] = frames

@@ -68,13 +68,11 @@ class Word:
             [(sine * a + cosine * b + (1 << 14)) >> 15 for a, b in pairs],
         )
 
-    def taken_back(self, u: list[int], row: list[int], norm_q8: int, least_takes: int) -> int:
+    def taken_back(self, u: list[int], row: list[int], norm_q8: int, compared_q28: int) -> int:
         """What is added to the cosine (Q14) of u to the word's row."""
-        if self.takes < least_takes:
-            return 0
         total = 0
         for v, norm, length in zip(self.rows, self.norms_q8, self.lengths_q14, strict=True):
             apart = (dot(u, v) << 8) // norm - (dot(row, v) << 30) // (norm * norm_q8)
-            share = (length * length << 15) // (length * length + (self.takes << 25))
+            share = (length * length << 15) // (length * length + compared_q28)
             total += (apart * apart * share) >> 29
         return total >> 1

@@ -26,12 +26,12 @@ from edgelearn.engine.fixedpoint import bias_limit
 from edgelearn.engine.layout import scaled
 from edgelearn.firmware.image import shape_digest
 from edgelearn.learning.directions import (
+    COMPARED_Q28,
     DIRECTIONS,
     LEAST_TAKES,
     MOST_LENGTH_Q14,
     MOST_TAKES,
     ROUNDS,
-    VARIANCE_BITS,
 )
 from edgelearn.learning.head import EXP2_Q15, MOST_MAGNITUDE_Q23
 from edgelearn.learning.learner import LEAST_GAIN_Q14
@@ -115,7 +115,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_BELOW_TAKES_Q14": BELOW_TAKES_Q14,
         "EL_DIRECTIONS": DIRECTIONS,
         "EL_DIRECTION_TAKES": LEAST_TAKES,
-        "EL_VARIANCE_BITS": VARIANCE_BITS,
+        "EL_COMPARED_Q28": COMPARED_Q28,
         "EL_ROUNDS": ROUNDS,
         "EL_MOST_TAKES": MOST_TAKES,
         "EL_MOST_LENGTH_Q14": MOST_LENGTH_Q14,

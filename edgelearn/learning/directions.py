@@ -2,8 +2,9 @@
 
 A prototype says where a word lies, not how it varies: several people, or one on several days, say it differently, and
 mostly in the same few ways.  For unit vectors u and p the cosine is 1 - |u - p|^2 / 2; of the part of u - p along a
-direction of variance v a share of v / (v + 1/8) is taken off again.  That is a Gaussian of its own low-rank covariance
-for each word, without its determinant (as in tangent distance, Simard et al., NIPS 1992).
+direction a share of s / (s + 2) is taken off again, s the sum of the squares of all takes along it.  That is a Gaussian
+of its own low-rank covariance for each word, without its determinant (as in tangent distance, Simard et al., NIPS
+1992), whose variances are the less believed the fewer the takes are that they are known from.
 
 The directions are the first singular vectors of the takes about their mean, kept up take by take: the newest joins
 those that are kept, all are made orthogonal by Jacobi rotations (Hestenes, J. SIAM 1958) and the shortest is dropped,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
 DIRECTIONS = 4  # of a taught word: two say less, six hardly more
-LEAST_TAKES = 10  # before that a few takes of one person say more of them than of the word
-VARIANCE_BITS = 3  # 2^-3, to which the variance along a direction is compared: somewhat more than the largest have
+LEAST_TAKES = 5  # before that a few takes of one person say more of them than of the word
+COMPARED_Q28 = 2 << 28  # with which the sum of squares along a direction is compared: 16 takes that differ much have it
 MOST_TAKES = 1 << 15  # of which a word learns how it varies: no sum of squares is beyond 2^47 then
 MOST_LENGTH_Q14 = 1 << 23  # of a direction: the root of MOST_TAKES times 2
 ROUNDS = 3  # of rotations: as good as orthogonal, most of the vectors are to begin with
@@ -125,13 +126,14 @@ def count_take(kept: int, hidden: int) -> Counts:
 
 @kernel
 def take_back(
-    u: Any, rows: Any, row_norms_q8: Any, cos_q14: Any, least_takes: int, variance_bits: int, heard: Any,
+    u: Any, rows: Any, row_norms_q8: Any, cos_q14: Any, least_takes: int, compared_q28: int, each_q28: int, heard: Any,
     directions: Any, norms_q8: Any, lengths_q14: Any,
 ) -> None:  # fmt: skip
     """Add to the cosines (Q14, int32 [R]) of rows (int8 [R, H]) to u (int16 [H], Q14) what lies along their directions.
 
-    That is half the square of u - p along each, times v / (v + 2^-variance_bits); nothing for fewer takes than
-    `least_takes`. heard, directions, norms_q8, lengths_q14: of the same rows, as in `add_take`.
+    That is half the square of u - p along each, times s / (s + compared_q28 + takes each_q28), s (Q28) the sum of the
+    squares of all takes along it; nothing for fewer takes than `least_takes`. heard, directions, norms_q8, lengths_q14:
+    of the same rows, as in `add_take`.
     """
     for n in range(rows.shape[0]):
         takes = np.int64(heard[n, TAKES])
@@ -146,9 +148,8 @@ def take_back(
                 of_row = np.int32(of_row + np.int32(rows[n, j]) * np.int32(directions[n, k, j]))
             norm = np.int64(norms_q8[n, k])
             apart_q14 = (np.int64(of_u) << 8) // norm - (np.int64(of_row) << 30) // (norm * np.int64(row_norms_q8[n]))
-            # of all takes together, as is what it is compared with
             square_q28 = np.int64(lengths_q14[n, k]) * np.int64(lengths_q14[n, k])
-            share_q15 = (square_q28 << 15) // (square_q28 + (takes << (28 - variance_bits)))
+            share_q15 = (square_q28 << 15) // (square_q28 + compared_q28 + takes * each_q28)
             total += (apart_q14 * apart_q14 * share_q15) >> 29
         cos_q14[n] += np.int32(total >> 1)
 
@@ -205,12 +206,12 @@ class Directions:
 
     def take_back(
         self, unit: NDArray[np.int16], rows: NDArray[np.int8], norms_q8: NDArray[np.int32], cos_q14: NDArray[np.int32],
-        least_takes: int = LEAST_TAKES, variance_bits: int = VARIANCE_BITS,
+        least_takes: int = LEAST_TAKES, compared_q28: int = COMPARED_Q28, each_q28: int = 0,
     ) -> None:  # fmt: skip
         """Add to the cosines of the first rows what lies along their directions, see `take_back`."""
         take_back(
-            unit, rows, norms_q8, cos_q14, least_takes, variance_bits, self._heard, self._vectors, self._norms_q8,
-            self._lengths_q14,
+            unit, rows, norms_q8, cos_q14, least_takes, compared_q28, each_q28, self._heard, self._vectors,
+            self._norms_q8, self._lengths_q14,
         )  # fmt: skip
 
     def remove(self, row: int) -> None:

@@ -34,7 +34,7 @@ class WordLearner(Protocol):
 
 
 class PrototypeLearner:
-    """Nearest prototype: the mean of the takes, from ten on with their directions, is all there is."""
+    """Nearest prototype: the mean of the takes, from five on with their directions, is all there is."""
 
     def __init__(self, _learner: Learner, classifier: Classifier, _config: LearnerConfig) -> None:
         self._classifier = classifier

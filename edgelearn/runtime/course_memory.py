@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SWEEPS, ROW_RATE_Q16 = 60, 39322
 """More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
-VARIANCE_BITS = 6
-"""Less than in a lesson: words have hundreds of clips, and nothing is to be refused. Chosen on val clips, too."""
+EACH_Q28 = 1 << 22
+"""1/64 for each clip of a word, to which the sum of their squares is compared instead of 2: chosen on val clips too."""
 
 Embeddings = NDArray[np.int16]
 """Unit embeddings of utterances, Q14, [n, H]."""
@@ -129,7 +129,7 @@ class Varied(Means):
         """Return the cosines with all that lies along the directions of a word taken back."""
         found = self._classifier.cosines(unit)
         rows, norms_q8 = self._classifier.table()
-        self._directions.take_back(unit, rows, norms_q8, found, least_takes=1, variance_bits=VARIANCE_BITS)
+        self._directions.take_back(unit, rows, norms_q8, found, least_takes=1, compared_q28=0, each_q28=EACH_Q28)
         return found
 
 

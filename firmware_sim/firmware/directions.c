@@ -129,7 +129,7 @@ int32_t el_taken_back(int32_t row, const int8_t *prototype, int32_t norm_q8)
         }
         apart_q14 = el_floor_div((int64_t)of_unit * 256, norm) -
                     el_floor_div((int64_t)of_row * (INT64_C(1) << 30), norm * norm_q8);
-        share_q15 = ((length * length) << 15) / (length * length + (takes << (28 - EL_VARIANCE_BITS)));
+        share_q15 = ((length * length) << 15) / (length * length + EL_COMPARED_Q28);
         total += (apart_q14 * apart_q14 * share_q15) >> 29;
     }
     return (int32_t)(total >> 1);

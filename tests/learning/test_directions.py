@@ -8,6 +8,7 @@ import pytest
 from edgelearn.device.arena import Arena
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.directions import (
+    COMPARED_Q28,
     DIRECTIONS,
     LEAST_TAKES,
     MOST_LENGTH_Q14,
@@ -55,13 +56,15 @@ def fresh(rows: int = 2, hidden: int = HIDDEN) -> Directions:
     return Directions(rows, DIRECTIONS, hidden, Arena(1 << 16))
 
 
-def added(directions: Directions, u: np.ndarray, rows: np.ndarray, least_takes: int = 1) -> list[int]:
-    """What is taken back for a unit vector, of each row."""
+def added(
+    directions: Directions, u: np.ndarray, rows: np.ndarray, compared_q28: int = COMPARED_Q28, each_q28: int = 0
+) -> list[int]:
+    """What is taken back for a unit vector, of each row, however few its takes."""
     table, norms = np.zeros(rows.shape, np.int8), np.zeros(len(rows), np.int32)
     for k, row in enumerate(rows):
         norms[k] = quantise_prototype(row.astype(np.int64), table[k])
     found = np.zeros(len(rows), np.int32)
-    directions.take_back(u, table, norms, found, least_takes)
+    directions.take_back(u, table, norms, found, 1, compared_q28, each_q28)
     return found.tolist()
 
 
@@ -82,8 +85,9 @@ def test_all_of_it_is_exact(rng: np.random.Generator, count: int, rank: int) -> 
     row, norm = reference_head.quantise_prototype(total.tolist())
     probes = [takes[0], takes_of(rng, 1)[0]]
     for probe in probes:
-        expected = word.taken_back(probe.tolist(), row, norm, 0)
-        assert added(directions, probe, total[None]) == [expected]
+        for compared_q28, each_q28 in ((COMPARED_Q28, 0), (0, 1 << 22), (5, 7)):
+            expected = word.taken_back(probe.tolist(), row, norm, compared_q28 + count * each_q28)
+            assert added(directions, probe, total[None], compared_q28, each_q28) == [expected]
 
 
 def test_they_are_the_first_singular_vectors_of_the_takes_about_their_mean(rng: np.random.Generator) -> None:
@@ -101,16 +105,22 @@ def test_they_are_the_first_singular_vectors_of_the_takes_about_their_mean(rng: 
         assert abs(v @ ways[k]) > 0.99
 
 
-def test_what_lies_along_them_counts_for_less_and_what_does_not_counts_in_full(rng: np.random.Generator) -> None:
-    takes = takes_of(rng, 30, hidden=64, rank=2, noise=0.0)
+@pytest.mark.parametrize("count", [5, 30, 120])
+def test_what_lies_along_them_counts_for_less_the_more_takes_say_so_and_what_does_not_in_full(
+    rng: np.random.Generator, count: int
+) -> None:
+    takes = takes_of(rng, count, hidden=64, rank=2, noise=0.0)
     directions = fresh(1, 64)
     total = learn(directions, takes)
     row = unit(total / np.linalg.norm(total))
     new = takes_of(np.random.default_rng(0), 1, hidden=64)[0]
     vectors = directions.pack(1).vectors[0].astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
-    longest = vectors[np.argmax(directions.pack(1).lengths_q14[0])]
-    for way, least, most in ((longest, 0.6, 0.75), (new / 16384 - vectors.T @ (vectors @ new) / 16384, 0.0, 0.05)):
+    lengths = directions.pack(1).lengths_q14[0] / 16384
+    longest = vectors[np.argmax(lengths)]
+    share = lengths.max() ** 2 / (lengths.max() ** 2 + 2)
+    beside = new / 16384 - vectors.T @ (vectors @ new) / 16384
+    for way, least, most in ((longest, share - 0.05, share + 0.01), (beside, 0.0, 0.05)):
         u = unit(row / 16384 + 0.3 * way / np.linalg.norm(way)) / 16384
         distance = 1 - u @ row / 16384
         assert least * distance <= added(directions, unit(u), total[None])[0] / 16384 <= most * distance
