@@ -40,6 +40,13 @@ int t_stage(void) { return el_device.lesson.stage; }
 const el_lesson *t_lesson(void) { return &el_device.lesson; }
 int t_rows(void) { return el_device.rows; }
 void t_words(int n, int32_t threshold) { el_device.word[n].threshold_q14 = threshold; }
+void t_cosines(const int16_t *unit)
+{
+    for (int j = 0; j < EL_HIDDEN; j++) {
+        el_memory.classifier_embedding[j] = unit[j];
+    }
+    el_cosines();
+}
 """
 SANITIZERS = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 
@@ -428,6 +435,10 @@ def test_a_word_of_many_takes_is_heard_by_their_directions(
         assert board.learned() == learned(device)
         (heard,) = device.model().directions.heard
         assert heard[0] == 3 + number
+        unit, _ = device.learner.embed(takes[0][6:])
+        library.t_cosines(unit.ctypes.data_as(ctypes.c_void_p))
+        cosines = device.classifier.cosines(unit)
+        assert board.region("classifier.cosines")[: cosines.nbytes] == cosines.tobytes()
     assert board.save() == encode_image(device.model(), shape_digest(model, device.classifier.config.taught_rows), 1)
     device.recognizer.reset()
     library.el_reset()
