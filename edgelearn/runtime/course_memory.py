@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SWEEPS, ROW_RATE_Q16 = 60, 39322
 """More and larger ones than in a lesson: a step brings hundreds of clips, not five. Chosen on val clips."""
 EACH_Q28 = 1 << 22
-"""1/64 for each clip of a word, to which the sum of their squares is compared instead of 2: chosen on val clips too."""
+"""The squares of a word's clips are compared with 1/64 for each clip, not with 2 in all. Chosen on val clips, too."""
 
 Embeddings = NDArray[np.int16]
 """Unit embeddings of utterances, Q14, [n, H]."""
