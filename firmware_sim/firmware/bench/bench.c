@@ -18,7 +18,7 @@ static uint32_t number(void)
     return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-static void print_number(const char *name, uint32_t value)
+static void print_digits(uint32_t value)
 {
     char text[12], *end = text + 11;
     *end = 0;
@@ -26,15 +26,21 @@ static void print_number(const char *name, uint32_t value)
         *--end = (char)('0' + value % 10);
         value /= 10;
     } while (value);
+    port_print(end);
+}
+
+static void print_number(const char *name, uint32_t value)
+{
     port_print(name);
     port_print(" ");
-    port_print(end);
+    print_digits(value);
 }
 
 static void print_line(const char *name, int32_t value)
 {
-    port_print(value < 0 ? "-" : "");
-    print_number(name, value < 0 ? 0u - (uint32_t)value : (uint32_t)value);
+    port_print(name);
+    port_print(value < 0 ? " -" : " ");
+    print_digits(value < 0 ? 0u - (uint32_t)value : (uint32_t)value);
     port_print("\n");
 }
 
