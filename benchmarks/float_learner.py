@@ -26,9 +26,8 @@ from edgelearn.learning.head import LOGIT_SCALE, whitening_matrix
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
 from edgelearn.learning.takes import variance
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, altered, in_other_voices
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8, altered, in_all_voices
 from edgelearn.runtime.model import Model
-from edgelearn.runtime.recognizer import ring_frames
 from edgelearn.runtime.voice import VoiceDevice
 
 Q14, Q16 = 1 << 14, 1 << 16
@@ -42,10 +41,11 @@ def unit(vectors: FloatArray) -> FloatArray:
     return units
 
 
-def transmitted(frames: Frames, theta_x_q13: int) -> Frames:
+def transmitted(frames: Frames, model: Model) -> Frames:
     """Return what the first layer is sent of frames (int8 Q6, [T, bands]): what `RehearsalMemory` keeps of them."""
     size, bands = 2 * frames.nbytes + KIB, frames.shape[1]
-    memory = RehearsalMemory(size, bands, theta_x_q13, Arena(rehearsal_bytes(size, bands) + KIB))
+    arena, theta = Arena(rehearsal_bytes(size, bands) + KIB), model.network.layers[0].theta_x_q13
+    memory = RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
     memory.add(0, frames)
     return memory.decode(memory.exemplars()[0], np.empty_like(frames))
 
@@ -63,7 +63,7 @@ class FloatLearner:
         tape: int | None = None,
     ) -> None:  # fmt: skip
         device.restore(model)
-        self._memory, self._longest = device.memory, ring_frames(model.endpoint)
+        self._model, self._memory, self._around = model, device.memory, model.endpoint.surroundings
         self._tape = tape or device.tape.capacity_frames
         self._config, self._plain = config, dict(plain)
         self._scratch = np.empty((255, model.frontend.bands), np.int8)
@@ -89,12 +89,13 @@ class FloatLearner:
         """Of each lesson, whether its steps were kept."""
 
     def embed(self, sounds: Sequence[Frames], other_voices: bool = True) -> FloatArray:
-        """Return the unit embeddings [n, H] of utterances in all voices or in their own."""
-        pools = self._pools(sounds)
-        if other_voices:
-            pools *= OWN_VOICE_WEIGHT
-            for voiced in zip(*map(in_other_voices, sounds), strict=True):
-                pools += self._pools(voiced)
+        """Return the unit embeddings [n, H] of utterances in all voices, or of what their own hears in that alone."""
+        if not other_voices:
+            return unit(self._pools(sounds) @ self._whitening)
+        heard = [in_all_voices(frames, self._around) for frames in sounds]
+        pools = OWN_VOICE_WEIGHT * self._pools([own for own, *_ in heard])
+        for voice in range(len(VOICES_Q8)):
+            pools += self._pools([others[voice] for _, *others in heard])
         return unit(pools @ self._whitening)
 
     def _pools(self, sounds: Sequence[Frames]) -> FloatArray:
@@ -142,8 +143,8 @@ class FloatLearner:
             squares = lengths[:DIRECTIONS] ** 2
             self._directions[row] = ways[:DIRECTIONS], squares / (squares + COMPARED_Q28 / 2**28)
         for take in takes:
-            frames = take[: self._longest]
-            self._plain[transmitted(frames, self._memory.theta_x_q13).tobytes()] = frames
+            frames = take[: self._model.endpoint.most_frames]
+            self._plain[transmitted(frames, self._model).tobytes()] = frames
             self._memory.add(row, frames)
         self._teach(row, enrolled, len(takes))
         return row
@@ -155,7 +156,7 @@ class FloatLearner:
 
     def _teach(self, row: int, enrolled: FloatArray, takes: int) -> None:
         """Take the steps and the sweeps of a lesson, and put all back that did not gain; see `Learner.teach`."""
-        config, exemplars = self._config, self.exemplars()
+        config, exemplars = self._config, [(owner, self._around.own(frames)) for owner, frames in self.exemplars()]
         weights, rows = [p.detach().clone() for p in self._parameters], self.rows.copy()
         mine = [frames for owner, frames in exemplars if owner == row]
         before, kept = self.separation(row, exemplars), self.embed(mine, False).sum(axis=0)
@@ -178,7 +179,7 @@ class FloatLearner:
             self.step(frames, owner)
             rng.integers(2**32)  # the device's seed of its rounding: drawn, so that the order stays the same
         follow()
-        self._sweep(exemplars)
+        self._sweep()
         self.kept.append(self.separation(row, exemplars) > before + LEAST_GAIN_Q14 / Q14)
         if not self.kept[-1]:
             self.rows = rows
@@ -187,7 +188,7 @@ class FloatLearner:
                     parameter.copy_(old)
 
     def step(self, frames: Frames, row: int) -> float:
-        """Take one gradient step on one utterance; returns its loss (nats)."""
+        """Take one gradient step on what its own voice hears of an utterance; returns its loss (nats)."""
         x, state = _features(frames), None
         before = max(0, len(x) - self._tape)
         pool: Any = 0.0
@@ -206,8 +207,9 @@ class FloatLearner:
                 parameter -= self._config.rate_q16 / Q16 * gradient
         return float(loss.detach())
 
-    def _sweep(self, exemplars: Sequence[tuple[int, Frames]]) -> None:
+    def _sweep(self) -> None:
         """Take all sweeps: gradient steps on the prototypes of the taught words, see `adaptation`."""
+        exemplars = self.exemplars()
         base, counts = self._base, Counter(owner for owner, _ in exemplars)
         units = np.concatenate((self.embed([frames for _, frames in exemplars]), self.rows[:base]))
         owners = np.array([owner for owner, _ in exemplars] + list(range(base)))

@@ -72,9 +72,9 @@ BEGIN, END = "<!-- float: written by benchmarks/float_learning.py -->\n", "<!-- 
 
 def plain_exemplars(model: Model, clips: Sequence[ClipInfo]) -> dict[bytes, Frames]:
     """Return the frames of the shipped words' train clips by the bytes of what the network is sent of them."""
-    read, theta = ClipReader(model), model.network.layers[0].theta_x_q13
+    read = ClipReader(model)
     heard = (read(clip.path)[:255] for clip, _ in base_clips(model, clips, "train"))
-    return {transmitted(frames, theta).tobytes(): frames for frames in heard}
+    return {transmitted(frames, model).tobytes(): frames for frames in heard}
 
 
 def score_float(learner: FloatLearner, draw: Draw, others: Sequence[Frames]) -> Scored:

@@ -110,9 +110,8 @@ def read_sounds(model: Model, clips: Sequence[ClipInfo], dataset: str) -> Sounds
 def _memory(model: Model) -> RehearsalMemory:
     """Return a rehearsal memory of the sweep's size with the model's exemplars in it."""
     size, bands = max(REHEARSAL_KIB * KIB, len(model.rehearsal)), model.frontend.bands
-    memory = RehearsalMemory(
-        size, bands, model.network.layers[0].theta_x_q13, Arena(rehearsal_bytes(size, bands) + 64)
-    )  # fmt: skip
+    theta, arena = model.network.layers[0].theta_x_q13, Arena(rehearsal_bytes(size, bands) + 64)
+    memory = RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
     memory.unpack(model.rehearsal)
     return memory
 

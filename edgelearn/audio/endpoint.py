@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from edgelearn.audio.noise import clip_floor
+from edgelearn.audio.noise import clip_floor, is_noisy
+from edgelearn.audio.surroundings import Surroundings
 from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
@@ -42,8 +43,9 @@ class EndpointConfig:
     frame: fewer, so that running speech in noise does not fall into pieces as short as words; onset, release: summed
     excess that starts and that keeps an utterance; fade: share 1 / fade of the utterance's loudest excess below which
     it is over, so that a room's echo is no speech (a third from `LATE_FRAMES` on); onset_frames: consecutive frames
-    above onset; hang_frames: silence that ends it; pre_frames, post_frames: context kept around it; longest: frames
-    after which it is no command any more.
+    above onset; hang_frames: silence that ends it; pre_frames, post_frames: context kept around it; outer_pre_frames,
+    outer_post_frames: what other voices hear before and after that in noise (see `surroundings`); longest: frames after
+    which it is no command any more.
     """
 
     margin: int = 12
@@ -55,25 +57,39 @@ class EndpointConfig:
     hang_frames: int = 12
     pre_frames: int = 8
     post_frames: int = 4
+    outer_pre_frames: int = 10
+    outer_post_frames: int = 6
     longest: int = 80
 
     def __post_init__(self) -> None:
         """Refuse what no stream could be cut with: frames that have not come yet, or more than a record can hold."""
-        from_zero = (self.margin, self.stream_margin, self.pre_frames, self.post_frames)
+        context = (self.pre_frames, self.post_frames, self.outer_pre_frames, self.outer_post_frames)
+        from_zero = (self.margin, self.stream_margin, *context)
         from_one = (self.onset, self.release, self.fade, self.onset_frames, self.longest, self.hang_frames)
         if min(from_zero) < 0 or min(from_one) < 1:
             raise UsageError("an end pointer's margins and context are 0 or more, its other numbers 1 or more")
         if max(*from_zero, *from_one) > MOST_EXCESS:
             raise UsageError(f"no number of an end pointer is above {MOST_EXCESS}")
-        if self.hang_frames < self.post_frames:
-            raise UsageError(f"{self.post_frames} frames after a word cannot be kept of {self.hang_frames} of silence")
-        if self.longest + self.lag_frames + self.post_frames > MOST_FRAMES:
+        after = self.post_frames + self.outer_post_frames
+        if self.hang_frames < after:
+            raise UsageError(f"{after} frames after a word cannot be kept of {self.hang_frames} of silence")
+        if self.most_frames > MOST_FRAMES:
             raise UsageError(f"a word and its context are at most {MOST_FRAMES} frames")
 
     @property
     def lag_frames(self) -> int:
         """Frames that must still be at hand when an onset is told: the run that made it and the context before it."""
         return self.onset_frames + self.pre_frames
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What every utterance has around what its own voice hears."""
+        return Surroundings(self.outer_pre_frames, self.outer_post_frames)
+
+    @property
+    def most_frames(self) -> int:
+        """Frames of the longest utterance with its context and with what is around it."""
+        return self.longest + self.pre_frames + self.post_frames + sum(self.surroundings)
 
 
 @kernel
@@ -268,7 +284,7 @@ def find_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> Segment:
 
 
 def cut_utterance(frames: NDArray[np.int8], heard: NDArray[np.int8], config: EndpointConfig) -> NDArray[np.int8] | None:
-    """Return the strongest utterance of a clip (int8 [T, bands]) with its context, or None if there is none.
+    """Return the strongest utterance of a clip (int8 [T, bands]) with what is around it, or None if there is none.
 
     heard: the clip as the network gets it, from which the utterance is cut. A clip that lacks half of the context was
     cut close to its word; what lacks, and a stream would have, is made of the softest that each band of the clip has.
@@ -277,11 +293,21 @@ def cut_utterance(frames: NDArray[np.int8], heard: NDArray[np.int8], config: End
     if weight == 0:
         return None
     before, after = max(0, -start), max(0, stop - len(heard))
-    word = heard[max(0, start) : stop]
-    if 2 * (before + after) < config.pre_frames + config.post_frames:
-        return word
-    quiet = np.sort(heard, axis=0)[len(heard) // 20]
-    return np.concatenate((np.tile(quiet, (before, 1)), word, np.tile(quiet, (after, 1))))
+    if 2 * (before + after) >= config.pre_frames + config.post_frames:
+        quiet = np.sort(heard, axis=0)[len(heard) // 20]
+        heard = np.concatenate((np.tile(quiet, (before, 1)), heard, np.tile(quiet, (after, 1))))
+        start, stop = start + before, stop + before
+    return with_surroundings(frames, heard, max(0, start), min(len(heard), stop), config)
+
+
+def with_surroundings(
+    frames: NDArray[np.int8], heard: NDArray[np.int8], start: int, stop: int, config: EndpointConfig
+) -> NDArray[np.int8]:
+    """Return frames start <= t < stop of a clip as the network gets it with what is around them (int8 [T, bands]).
+
+    frames: the clip with its noise.
+    """
+    return config.surroundings.of(heard, start, stop, is_noisy(clip_floor(frames)))
 
 
 def strongest_utterance(frames: NDArray[np.int8], config: EndpointConfig) -> tuple[int, int, int]:

@@ -53,6 +53,11 @@ def subtract_floor(frames: Any, first: int, stop: int, floor: Any, table: Any) -
                 frame[b] = np.int8(max(np.int32(frame[b]) + np.int32(table[above]), np.int32(-128)))
 
 
+def is_noisy(floor: NDArray[np.int8]) -> bool:
+    """Return whether there is noise to take off in half of the bands or more (floor int8 Q6, [bands])."""
+    return 2 * int((floor > QUIET_FLOOR).sum()) >= len(floor)
+
+
 def clip_floor(frames: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return the noise floor (int8 Q6, [bands]) of a clip, which has no past: each band's lower fifth."""
     floor: NDArray[np.int8] = np.sort(frames, axis=0)[len(frames) // 5]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # firmware_sim lies beside edgelearn, in the repository as in an installed package; it is data here, never imported
 SOURCES = Path(__file__).resolve().parent.parent.parent / "firmware_sim" / "firmware"
-RESERVE_BYTES = 3584  # of the budget, for the stack and for what the firmware keeps outside of its arena
+RESERVE_BYTES = 3712  # of the budget, for the stack and for what the firmware keeps outside of its arena
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,6 @@ from edgelearn.learning.learner import LEAST_GAIN_Q14
 from edgelearn.learning.thresholds import ABOVE_BACKGROUND_Q14, BELOW_TAKES_Q14
 from edgelearn.learning.variants import FAR_Q14, OWN_VOICE_WEIGHT, VOICES_Q8
 from edgelearn.runtime.last_utterances import LAST_BYTES
-from edgelearn.runtime.recognizer import ring_frames
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
@@ -78,6 +77,8 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_HANG_FRAMES": endpoint.hang_frames,
         "EL_PRE_FRAMES": endpoint.pre_frames,
         "EL_POST_FRAMES": endpoint.post_frames,
+        "EL_OUTER_PRE_FRAMES": endpoint.outer_pre_frames,
+        "EL_OUTER_POST_FRAMES": endpoint.outer_post_frames,
         "EL_LONGEST": endpoint.longest,
         "EL_BACKGROUND_FRAMES": BACKGROUND_FRAMES,
         "EL_BLOCKS": BLOCKS,
@@ -86,7 +87,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_LATE_FRAMES": LATE_FRAMES,
         "EL_LATE_FADE": LATE_FADE,
         "EL_QUIET_FLOOR": QUIET_FLOOR,
-        "EL_RING_FRAMES": ring_frames(endpoint),
+        "EL_RING_FRAMES": endpoint.most_frames,
         "EL_LAYERS": len(layers),
         "EL_INPUTS": model.network.inputs,
         "EL_HIDDEN": model.network.hidden,

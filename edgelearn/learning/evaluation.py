@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
-from edgelearn.audio.endpoint import find_utterance
+from edgelearn.audio.endpoint import find_utterance, with_surroundings
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
@@ -25,7 +25,7 @@ from edgelearn.engine.floating import dequantise_layer, forward
 from edgelearn.learning.head import whitening_matrix
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, WordLearner
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_all_voices
 
 if TYPE_CHECKING:
     from edgelearn.audio.datasets import ClipInfo
@@ -48,16 +48,17 @@ class ClipReader:
         self._hard_seed = hard_seed
 
     def __call__(self, path: Path) -> Frames:
-        """Return the utterance (int8 Q6, [T, bands]) in a sound file."""
+        """Return the utterance (int8 Q6, [T, bands]) in a sound file, with what is around it."""
         samples = read_clip(path)
         if self._hard_seed is not None:
             samples = hard_conditions(samples, self._hard_seed)
         self._frontend.reset()
         frames = self._frontend.push(samples)
         if len(frames) == 0:
-            return np.full((8, self._model.frontend.bands), -128, np.int8)
+            frames = np.full((8, self._model.frontend.bands), -128, np.int8)
         start, stop, _ = find_utterance(frames, self._model.endpoint)
-        return without_noise(frames, self._model.frontend)[start:stop]
+        heard = without_noise(frames, self._model.frontend)
+        return with_surroundings(frames, heard, start, stop, self._model.endpoint)
 
 
 def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:
@@ -356,10 +357,10 @@ def float_accuracy(model: Model, utterances: Sequence[Frames], rows: NDArray[np.
     classes = model.prototypes[: model.base_classes].astype(np.float64)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
     classes = classes @ whitening_matrix(model.whitening, classes.shape[1])  # for the product with a whitened pool
-    right = 0
+    around, right = model.endpoint.surroundings, 0
     for frames, row in zip(utterances, rows, strict=True):
         own, *others = (
-            forward(layers, voice / FEATURE_ONE)[-1].h[1:].sum(axis=0) for voice in (frames, *in_other_voices(frames))
+            forward(layers, voice / FEATURE_ONE)[-1].h[1:].sum(axis=0) for voice in in_all_voices(frames, around)
         )
         pool = OWN_VOICE_WEIGHT * own + sum(others)
         right += int(np.argmax(classes @ pool)) == int(row)

@@ -97,7 +97,8 @@ class TeachReport:
 class Learner:
     """Owns nothing but working buffers in the arena: network, table and memory are the listening device's own.
 
-    weights: a dense gradient of all weights, which a tape with checkpoints needs; without it the tape gives the sums.
+    Utterances (int8 Q6, [T, bands]) have around them what those of the memory have. weights: a dense gradient of all
+    weights, which a tape with checkpoints needs; without it the tape gives the sums.
 
     Between two steps of BPTT the gates on the tape (with checkpoints: the dense gradient) are idle. The sweeps keep
     there, first, a gradient of each taught row, int32 [rows, H]; then as many unit embeddings of exemplars, int16
@@ -116,6 +117,7 @@ class Learner:
         self._state = state
         self._theta_q8 = LearnerConfig().theta_q8
         self._rough = state.at_thresholds(self._theta_q8)
+        self._around = memory.around
         self._tape = tape
         self._gradients = gradients
         self._weights = weights
@@ -136,12 +138,23 @@ class Learner:
 
     def embed(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
         """Return the unit embedding (int16 Q14) of an utterance (int8 Q6, [T, bands]) in all voices."""
-        counts = self._pool_of(frames, self._state)
-        counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
+        counts = self._pool_of(self._around.own(frames), self._state)
+        counts += self._hear_others(frames)
         return self._classifier.embed(self._pool), counts
 
+    def _hear_others(self, frames: NDArray[np.int8]) -> Counts:
+        """Let the pool of an utterance, in its own voice, become that of all voices."""
+        return hear_in_other_voices(self._network, self._state, self._around.sounding(frames), self._pool)
+
+    def _own(self, record: Exemplar) -> NDArray[np.int8]:
+        """Return what its own voice hears of an exemplar."""
+        return self._around.own(self._memory.decode(record, self._frames))
+
     def embed_roughly(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int16], Counts]:
-        """Return that of an utterance in its own voice, at the thresholds of a lesson: to see what a lesson changed."""
+        """Return that of its own voice alone, at the thresholds of a lesson: to see what a lesson changed.
+
+        frames: what that voice hears.
+        """
         counts = self._pool_of(frames, self._rough)
         return self._classifier.embed(self._pool), counts
 
@@ -181,7 +194,7 @@ class Learner:
         best_other = SCORE_FLOOR_Q14
         right = old = 0
         for record in self._memory.exemplars():
-            frames = self._memory.decode(record, self._frames)
+            frames = self._own(record)
             mine = record.row == row
             for heard in (frames, *altered(frames)) if mine else (frames,):
                 unit, counts = self.embed_roughly(heard)
@@ -297,7 +310,7 @@ class Learner:
 
     def _steps_on(self, takes: list[Exemplar], config: LearnerConfig) -> int:
         """Return how many steps of BPTT these takes are good for: all or none."""
-        spread = sum(variance(self._memory.decode(record, self._frames)) for record in takes)
+        spread = sum(variance(self._own(record)) for record in takes)
         clear = spread >= config.least_spread**2 * len(takes)
         return config.steps if clear and len(takes) >= config.least_takes else 0
 
@@ -366,10 +379,10 @@ class Learner:
         near = default_q14 - ABOVE_BACKGROUND_Q14 - FAR_Q14
         for record in self._memory.exemplars():
             frames = self._memory.decode(record, self._frames)
-            report.counts += self._pool_of(frames, self._state)
+            report.counts += self._pool_of(self._around.own(frames), self._state)
             unit = self._classifier.embed(self._pool)
             if record.row in rows or self._classifier.scores(unit, where)[0].max() >= near:
-                report.counts += hear_in_other_voices(self._network, self._state, frames, self._pool)
+                report.counts += self._hear_others(frames)
                 unit = self._classifier.embed(self._pool)
             yield unit, record.row
 
@@ -404,16 +417,16 @@ class Learner:
             self.step(self._memory.decode(record, self._frames), record.row, number, still, report)
         followed = [records[n % len(records)] for n in range(steps // 2 + 2 * takes if records else 0)]
         for record in [*followed, *(CHECKS * [*records, *(ALTERED * records[:takes])])]:
-            report.counts += self.embed_roughly(self._memory.decode(record, self._frames))[1]
+            report.counts += self.embed_roughly(self._own(record))[1]
         for record in records:
-            report.counts += self._pool_of(self._memory.decode(record, self._frames), self._state)
+            report.counts += self._pool_of(self._own(record), self._state)
         for record in 2 * records[:takes]:
             report.counts += self.embed(self._memory.decode(record, self._frames))[1]
         return report.counts
 
     def step(self, frames: NDArray[np.int8], row: int, seed: int, config: LearnerConfig, report: TeachReport) -> None:
-        """Take one gradient step on one utterance: forward with a tape, head, sparse BPTT, update."""
-        network, tape = self._network, self._tape
+        """Take one gradient step on one utterance in its own voice: tape, head, sparse BPTT, update."""
+        network, tape, frames = self._network, self._tape, self._around.own(frames)
         self._rough_at(config.theta_q8)
         tape.reset()
         # the last frames are the ones that are taped: truncated BPTT with the state carried in
@@ -439,7 +452,7 @@ class Learner:
         kept = [record for record in self._memory.exemplars() if record.row == row]
         total = np.zeros(self._network.config.hidden, np.int64)
         for record in kept:
-            unit, counts = self.embed_roughly(self._memory.decode(record, self._frames))
+            unit, counts = self.embed_roughly(self._own(record))
             total += unit
             report.counts += counts
         return total, len(kept)

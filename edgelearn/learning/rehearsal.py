@@ -1,9 +1,9 @@
 """The rehearsal memory: examples of every word, bounded in bytes, kept as the delta stream that the network would see.
 
 The first layer only ever sees the transmitted values x^, so an utterance is stored as, for each frame, a bit mask of
-the active bands and their new values (int8).  Replaying it drives the network, in its own voice, through exactly the
-same states as the features it was made from, at the occupancy of the input instead of its full size; at the shipped
-threshold that is about a third.
+the active bands and their new values (int8).  What its own voice hears begins anew, as the network does: replaying it
+drives the network, in its own voice, through exactly the same states as the features it was made from, at the occupancy
+of the input instead of its full size; at the shipped threshold that is about a third.
 """
 
 from __future__ import annotations
@@ -14,29 +14,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.surroundings import NOTHING_AROUND, Surroundings
 from edgelearn.errors import BudgetExceeded, ModelFileError
 from edgelearn.jit import kernel
 
 if TYPE_CHECKING:
     from edgelearn.device.arena import Arena
 
-HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian)
+HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian), of which the highest bit is:
+WITH_SURROUNDINGS = 1 << 15  # what other voices hear around the word is in the record; else it has its own frames alone
 
 
 @kernel
-def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> Any:
+def encode_deltas(frames: Any, begin: int, theta_x_q13: int, hat: Any, out: Any) -> Any:
     """Write frames (int8 [T, N], Q6) as masks and new values to out (uint8), and return their bytes.
 
-    An `out` of no bytes is not written to; any other one has room for all. hat int8 [N] is scratch; activity is that of
-    the first layer: |x - x^| >= theta in Q13, with x = x8 * 2^7.
+    x^ is 0 before the first frame, and before frame `begin`. An `out` of no bytes is not written to; any other one has
+    room for all. hat int8 [N] is scratch; activity is that of the first layer: |x - x^| >= theta in Q13, with
+    x = x8 * 2^7.
     """
     bands = frames.shape[1]
     mask_bytes = (bands + 7) // 8
     writes = out.shape[0] > 0
     at = 0
-    for b in range(bands):
-        hat[b] = 0
     for t in range(frames.shape[0]):
+        if t == 0 or t == begin:
+            for b in range(bands):
+                hat[b] = 0
         mask_at = at
         at += mask_bytes
         if writes:
@@ -53,8 +57,8 @@ def encode_deltas(frames: Any, theta_x_q13: int, hat: Any, out: Any) -> Any:
 
 
 @kernel
-def decode_deltas(data: Any, count: int, frames: Any) -> None:
-    """Write `count` frames of transmitted values x^ (int8 [>= count, N], Q6) from the record `data`."""
+def decode_deltas(data: Any, count: int, begin: int, frames: Any) -> None:
+    """Write `count` frames of transmitted values x^ (int8 [>= count, N], Q6) of `encode_deltas` from `data`."""
     bands = frames.shape[1]
     mask_bytes = (bands + 7) // 8
     at = 0
@@ -65,7 +69,7 @@ def decode_deltas(data: Any, count: int, frames: Any) -> None:
             if data[mask_at + b // 8] & np.uint8(1 << (b % 8)):
                 frames[t, b] = np.int8(data[at])
                 at += 1
-            elif t > 0:
+            elif t > 0 and t != begin:
                 frames[t, b] = frames[t - 1, b]
             else:
                 frames[t, b] = 0
@@ -79,7 +83,7 @@ def whole_records(records: Any, bands: int) -> bool:
     while at < records.shape[0]:
         if at + HEADER_BYTES > records.shape[0]:
             return False
-        end = at + np.int64(records[at + 2]) + (np.int64(records[at + 3]) << 8)
+        end = at + np.int64(records[at + 2]) + (np.int64(records[at + 3] & 127) << 8)
         frames = records[at + 1]
         at += HEADER_BYTES
         if end > records.shape[0]:
@@ -98,12 +102,16 @@ def whole_records(records: Any, bands: int) -> bool:
 
 
 class Exemplar(NamedTuple):
-    """A record of the memory: offset and size in bytes (with its header), the row of its word, its frames."""
+    """A record of the memory: offset and size in bytes (with its header), the row of its word, how many frames.
+
+    surrounded: whether it has what is around the word; else that is made of its first and its last frame.
+    """
 
     offset: int
     size: int
     row: int
     frames: int
+    surrounded: bool
 
 
 def rehearsal_bytes(capacity_bytes: int, bands: int) -> int:
@@ -112,12 +120,16 @@ def rehearsal_bytes(capacity_bytes: int, bands: int) -> int:
 
 
 class RehearsalMemory:
-    """Utterances of all words within `capacity_bytes` of the arena, packed without holes in order of arrival."""
+    """Utterances of all words within `capacity_bytes` of the arena, packed without holes in order of arrival.
+
+    around: what each of them has around it.
+    """
 
     def __init__(
-        self, capacity_bytes: int, bands: int, theta_x_q13: int, arena: Arena, name: str = "rehearsal"
-    ) -> None:
-        self.theta_x_q13 = theta_x_q13
+        self, capacity_bytes: int, bands: int, theta_x_q13: int, arena: Arena, name: str = "rehearsal",
+        around: Surroundings = NOTHING_AROUND,
+    ) -> None:  # fmt: skip
+        self.theta_x_q13, self.around = theta_x_q13, around
         self._bytes = arena.alloc(f"{name}.records", capacity_bytes, np.uint8)
         self._hat = arena.alloc(f"{name}.hat", bands, np.int8)
         self._used = arena.alloc(f"{name}.used", 1, np.int32)
@@ -134,15 +146,17 @@ class RehearsalMemory:
 
     @property
     def frames(self) -> int:
-        """Frames of all exemplars together."""
-        return sum(record.frames for record in self.exemplars())
+        """Frames that their own voices hear of all exemplars together."""
+        return sum(max(0, record.frames - sum(self.around)) for record in self.exemplars())
 
     def exemplars(self) -> list[Exemplar]:
         """Return all records in order of arrival."""
         found, at = [], 0
         while at < self.used_bytes:
-            size = int(self._bytes[at + 2]) | int(self._bytes[at + 3]) << 8
-            found.append(Exemplar(at, size, int(self._bytes[at]), int(self._bytes[at + 1])))
+            row, frames, low, high = map(int, self._bytes[at : at + HEADER_BYTES])
+            size, surrounded = (low | high << 8) % WITH_SURROUNDINGS, (high << 8) >= WITH_SURROUNDINGS
+            lacking = 0 if surrounded or frames == 0 else sum(self.around)
+            found.append(Exemplar(at, size, row, frames + lacking, surrounded))
             at += size
         return found
 
@@ -153,8 +167,15 @@ class RehearsalMemory:
         """
         if exemplar.frames > len(frames):
             raise ModelFileError(f"an utterance of {exemplar.frames} frames in a model for {len(frames)} frames")
-        decode_deltas(self._bytes[exemplar.offset + HEADER_BYTES :], exemplar.frames, frames)
-        return frames[: exemplar.frames]
+        data, frames = self._bytes[exemplar.offset + HEADER_BYTES :], frames[: exemplar.frames]
+        if exemplar.surrounded:
+            decode_deltas(data, len(frames), self.around.before, frames)
+        elif len(frames):
+            own = self.around.own(frames)
+            decode_deltas(data, len(own), 0, own)
+            frames[: self.around.before] = own[0]
+            frames[self.around.before + len(own) :] = own[-1]
+        return frames
 
     def add(self, row: int, frames: NDArray[np.int8]) -> None:
         """Store an utterance (int8 Q6, [T, bands], of which 255 frames) of the word at `row` (0..255).
@@ -162,8 +183,10 @@ class RehearsalMemory:
         Records of the best represented words are dropped for it; raises BudgetExceeded, and drops none, if it would not
         fit even so.
         """
-        frames = frames[:255]
-        total = HEADER_BYTES + int(encode_deltas(frames, self.theta_x_q13, self._hat, self._bytes[:0]))
+        frames, own = frames[:255], self.around.own(frames[:255])
+        surrounded = len(self.around.sounding(frames)) > len(own)
+        kept, begin = (frames, self.around.before) if surrounded else (own, 0)
+        total = HEADER_BYTES + int(encode_deltas(kept, begin, self.theta_x_q13, self._hat, self._bytes[:0]))
         if total > self.capacity_bytes:
             raise BudgetExceeded(
                 "rehearsal.records", total, self.capacity_bytes, self.capacity_bytes,
@@ -172,8 +195,9 @@ class RehearsalMemory:
         while self.used_bytes + total > self.capacity_bytes:
             self._drop_one(row)
         record = self._bytes[self.used_bytes : self.used_bytes + total]
-        record[:HEADER_BYTES] = row, len(frames), total & 255, total >> 8
-        encode_deltas(frames, self.theta_x_q13, self._hat, record[HEADER_BYTES:])
+        size = total | WITH_SURROUNDINGS if surrounded else total
+        record[:HEADER_BYTES] = row, len(kept), size & 255, size >> 8
+        encode_deltas(kept, begin, self.theta_x_q13, self._hat, record[HEADER_BYTES:])
         self._used[0] += total
 
     def _drop_one(self, newcomer: int) -> None:

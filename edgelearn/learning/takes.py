@@ -34,8 +34,8 @@ def check_samples(samples: NDArray[np.int16], name: str) -> None:
 
 
 def check_length(frames: int, endpoint: EndpointConfig, name: str) -> None:
-    """Raise TakeRejected for an utterance, with its context, of too few or too many frames."""
-    spoken = frames - endpoint.pre_frames - endpoint.post_frames
+    """Raise TakeRejected for an utterance of too few or too many frames, its context and what is around it included."""
+    spoken = frames - endpoint.pre_frames - endpoint.post_frames - sum(endpoint.surroundings)
     if spoken < LEAST_SPOKEN:
         raise TakeRejected(f"{name} is too short ({20 * max(0, spoken)} ms)", "say the whole word")
     if spoken >= endpoint.longest:
@@ -74,7 +74,7 @@ def variance(frames: NDArray[np.int8]) -> int:
 def take_from_clip(
     samples: NDArray[np.int16], frontend: Frontend, endpoint: EndpointConfig, name: str
 ) -> NDArray[np.int8]:
-    """Return the frames (int8 Q6, [T, bands]) of the word in a recording; TakeRejected if none of it will do."""
+    """Return the word in a recording (int8 Q6, [T, bands]) with what is around it; TakeRejected if none will do."""
     check_samples(samples, name)
     frontend.reset()
     frames = frontend.push(samples)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgelearn.engine.counts import Counts
 
 if TYPE_CHECKING:
+    from edgelearn.audio.surroundings import Surroundings
     from edgelearn.engine.network import Network, State
 
 Frames = NDArray[np.int8]
@@ -50,10 +51,15 @@ def in_other_voices(frames: Frames) -> tuple[Frames, ...]:
     return tuple(in_voice(frames, *voice) for voice in VOICES_Q8)
 
 
+def in_all_voices(frames: Frames, around: Surroundings) -> tuple[Frames, ...]:
+    """Return an utterance, with what is around it, as its own voice and each of the others hear it."""
+    return around.own(frames), *in_other_voices(around.sounding(frames))
+
+
 def hear_in_other_voices(network: Network, state: State, frames: Frames, pool: NDArray[np.int32]) -> Counts:
     """Let pool, the sum of h (int32 [H]) of an utterance in its own voice, become that of all voices.
 
-    It is weighted, and h of the utterance in each of VOICES_Q8, from a zero state, is added to it.
+    frames: what the others hear. It is weighted, and h of these in each of VOICES_Q8, from zero states, is added to it.
     """
     pool *= OWN_VOICE_WEIGHT
     counts = Counts()
@@ -66,5 +72,5 @@ def hear_in_other_voices(network: Network, state: State, frames: Frames, pool: N
 def altered(frames: Frames) -> tuple[Frames, ...]:
     """Return an utterance late by two frames, quieter, and with its softest third covered."""
     quieter = np.maximum(frames.astype(np.int16) - 8, -128).astype(np.int8)
-    floor = np.sort(frames, axis=None)[frames.size // 3]
+    floor = np.sort(frames, axis=None)[frames.size // 3] if frames.size else 0
     return frames[2:] if len(frames) > 2 else frames, quieter, np.maximum(frames, floor)

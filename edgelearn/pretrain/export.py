@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
+from edgelearn.audio.surroundings import Surroundings
 from edgelearn.device.arena import Arena
 from edgelearn.engine.fixedpoint import ACTIVATION_BITS, split_master
 from edgelearn.engine.network import LayerConfig, NetworkConfig
@@ -36,12 +37,15 @@ def unit_rows(classes: NDArray[np.float64]) -> NDArray[np.int8]:
 
 
 def choose_exemplars(
-    utterances: dict[int, list[NDArray[np.int8]]], theta_x_q13: int, capacity_bytes: int
+    utterances: dict[int, list[NDArray[np.int8]]], theta_x_q13: int, capacity_bytes: int, around: Surroundings
 ) -> NDArray[np.uint8]:
-    """Return the packed rehearsal records of as many utterances a row, in turn, as `capacity_bytes` hold."""
+    """Return the packed rehearsal records of as many utterances a row, in turn, as `capacity_bytes` hold.
+
+    around: what each of them has around it.
+    """
     bands = next(iter(utterances.values()))[0].shape[1]
     arena = Arena(rehearsal_bytes(capacity_bytes, bands) + 64)
-    memory = RehearsalMemory(capacity_bytes, bands, theta_x_q13, arena)
+    memory = RehearsalMemory(capacity_bytes, bands, theta_x_q13, arena, around=around)
     for turn in range(max(map(len, utterances.values()))):
         for row, members in utterances.items():
             if turn < len(members):

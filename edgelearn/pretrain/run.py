@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.engine.network import LayerConfig
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import ClipReader, base_accuracy, base_clips
-from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_other_voices
+from edgelearn.learning.variants import OWN_VOICE_WEIGHT, in_all_voices
 from edgelearn.pretrain.activity import fit_activity
 from edgelearn.pretrain.background import background
 from edgelearn.pretrain.calibration import calibrate
@@ -87,9 +87,9 @@ def export(
         label = f"{VOCABULARY_DATASET}:{word}"
         members = [c for c in spoken if f"{c.dataset}:{c.word}" == label]
         chosen = rng.permutation(len(members))[:EXEMPLARS_PER_WORD]
-        exemplars[labels.index(label)] = [maker.utterance(read_clip(members[n].path)) for n in chosen]
+        exemplars[labels.index(label)] = [maker.take(read_clip(members[n].path)) for n in chosen]
     params = fixed_point(values["weights"], values["bias"], recipe.weight_shift)
-    packed = choose_exemplars(exemplars, layer.theta_x_q13, REHEARSAL_BYTES)
+    packed = choose_exemplars(exemplars, layer.theta_x_q13, REHEARSAL_BYTES, recipe.endpoint.surroundings)
     rows = [*labels, *(f"{BACKGROUND}{n:02}" for n in range(len(behind)))]
     directions = np.concatenate((values["classes"], behind))
     return make_model(recipe.frontend, recipe.endpoint, layer, params, rows, directions, packed, {})
@@ -109,17 +109,17 @@ def measure(model: Model, trained: Trained, clips: list[ClipInfo]) -> dict[str, 
         correct, counts = base_accuracy(device, utterances, rows, 0)
         metrics[f"{split}_fixed"] = 100 * float(correct.mean())
         metrics[f"{split}_sparsity"] = 100 * counts.sparsity
+        voices = [in_all_voices(frames, model.endpoint.surroundings) for frames in utterances]
         for name, network in (("float_twin", trained.delta), ("float_dense", trained.dense)):
-            metrics[f"{split}_{name}"] = 100 * _float_accuracy(network, utterances, rows, model.base_classes)
+            metrics[f"{split}_{name}"] = 100 * _float_accuracy(network, voices, rows, model.base_classes)
     return {name: round(value, 2) for name, value in metrics.items()}
 
 
-def _float_accuracy(network: BaseModel, utterances: list[Any], rows: Any, words: int) -> float:
-    """Return the share of utterances nearest to their own class, heard in all voices as the device hears them."""
+def _float_accuracy(network: BaseModel, utterances: Sequence[Sequence[Any]], rows: Any, words: int) -> float:
+    """Return the share of utterances, each in all voices, nearest to their own class, pooled as the device does."""
     quantised, network.quantised = network.quantised, False
     with torch.no_grad():
-        voices = zip(*((frames, *in_other_voices(frames)) for frames in utterances), strict=True)
-        batches = [batch_of(voice) for voice in voices]
+        batches = [batch_of(voice) for voice in zip(*utterances, strict=True)]
         own, *others = [summed(network.states(features), lengths) for features, lengths in batches]
         unit = torch.nn.functional.normalize(OWN_VOICE_WEIGHT * own + sum(others), dim=1)
         scores = network.scores(unit)[:, :words]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.audio.surroundings import NOTHING_AROUND, Surroundings
 from edgelearn.device.arena import Arena
 from edgelearn.errors import BudgetExceeded, ModelFileError, UsageError
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
@@ -54,8 +55,11 @@ class LastUtterances:
     added: how many there ever were.
     """
 
-    def __init__(self, capacity_bytes: int, bands: int, theta_x_q13: int, arena: Arena, name: str = "last") -> None:
-        self._memory = RehearsalMemory(capacity_bytes, bands, theta_x_q13, arena, name)
+    def __init__(
+        self, capacity_bytes: int, bands: int, theta_x_q13: int, arena: Arena, name: str = "last",
+        around: Surroundings = NOTHING_AROUND,
+    ) -> None:  # fmt: skip
+        self._memory = RehearsalMemory(capacity_bytes, bands, theta_x_q13, arena, name, around)
         self._bands = bands
         self._about: deque[tuple[str, float, float]] = deque()
         self.added = 0
@@ -95,8 +99,7 @@ def last_path(model_path: Path) -> Path:
 
 def save_last(path: Path, model: Model, utterances: Sequence[Past]) -> None:
     """Write the last utterances in one step, for their owner only; raises OSError."""
-    bands, theta = model.frontend.bands, model.network.layers[0].theta_x_q13
-    memory = _memory(bands, theta)
+    memory = _memory(model)
     for past in utterances:
         memory.add(0, past.frames)
     content = {
@@ -129,8 +132,7 @@ def load_last(path: Path, model: Model) -> list[Past]:
         return []
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    bands = model.frontend.bands
-    memory = _memory(bands, model.network.layers[0].theta_x_q13)
+    memory = _memory(model)
     try:
         content = json.loads(data)
         if content["format"] != FORMAT or content["v"] != 1:
@@ -144,12 +146,14 @@ def load_last(path: Path, model: Model) -> list[Past]:
             raise ValueError("incomplete")
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error, ModelFileError, BudgetExceeded):
         raise UsageError(f"{path} is damaged", f"delete it; {NONE_HINT}") from None
-    return _pasts(memory, bands, about)
+    return _pasts(memory, model.frontend.bands, about)
 
 
-def _memory(bands: int, theta_x_q13: int) -> RehearsalMemory:
-    size = MOST_FILE_BYTES // 2  # in base64 it takes a third more
-    return RehearsalMemory(size, bands, theta_x_q13, Arena(rehearsal_bytes(size, bands) + 64))
+def _memory(model: Model) -> RehearsalMemory:
+    size, bands = MOST_FILE_BYTES // 2, model.frontend.bands  # in base64 it takes a third more
+    arena = Arena(rehearsal_bytes(size, bands) + 64)
+    theta = model.network.layers[0].theta_x_q13
+    return RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
 
 
 def _pasts(memory: RehearsalMemory, bands: int, about: Sequence[tuple[str, float, float]]) -> list[Past]:

@@ -24,7 +24,6 @@ from edgelearn.engine.layout import Region as NamedArray
 from edgelearn.learning.directions import DIRECTIONS
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.model import Model
-from edgelearn.runtime.recognizer import ring_frames
 
 TAUGHT_ROWS = 16
 REHEARSAL_BYTES = 16 * KIB
@@ -86,7 +85,7 @@ def device_regions(shape: DeviceShape, choice: Choice) -> Iterator[Wanted]:
         yield from _named("learning.weights", weight_gradient_regions(network))
     yield from _named("tape", tape_regions(network, choice.tape_frames, pool_entries(network, choice), every))
     yield "learning.pool", (network.hidden,), np.int32
-    yield "learning.frames", (ring_frames(shape.endpoint), network.inputs), np.int8
+    yield "learning.frames", (shape.endpoint.most_frames, network.inputs), np.int8
     yield "learning.enrolled", (network.hidden,), np.int32
     yield "learning.kept", (network.hidden,), np.int32
 
@@ -112,7 +111,7 @@ def listening_regions(shape: DeviceShape) -> Iterator[Wanted]:
     yield "frontend.log", (bands,), np.int32
     yield from _named("endpoint", endpoint_regions(bands))
     yield from _named("listening.state", state_regions(network))
-    yield "listening.ring", (ring_frames(shape.endpoint), network.inputs), np.int8
+    yield "listening.ring", (shape.endpoint.most_frames, network.inputs), np.int8
     yield "listening.pool", (network.hidden,), np.int32
     yield "listening.floor", (network.inputs,), np.int8
 

@@ -143,7 +143,8 @@ class Model:
         try:
             model = cls(
                 frontend=_parsed(FrontendConfig, m["frontend"]),
-                endpoint=_parsed(EndpointConfig, m["endpoint"]),
+                # a file that was written before utterances had anything around them has neither number
+                endpoint=_parsed(EndpointConfig, {"outer_pre_frames": 0, "outer_post_frames": 0, **m["endpoint"]}),
                 network=NetworkConfig(tuple(_parsed(LayerConfig, layer) for layer in m["layers"])),
                 labels=tuple(map(str, m["labels"])),
                 words=tuple(_word(word) for word in m["words"]),

@@ -31,9 +31,10 @@ from edgelearn.audio.activity import (
     more_asked_q14,
     within_talk,
 )
-from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG, EndpointConfig
+from edgelearn.audio.endpoint import END, ONSET, SPEECH, TOO_LONG
 from edgelearn.audio.frontend import frontend_ops
-from edgelearn.audio.noise import subtract_floor, subtraction_table
+from edgelearn.audio.noise import is_noisy, subtract_floor, subtraction_table
+from edgelearn.audio.surroundings import NOTHING_AROUND
 from edgelearn.engine.counts import Counts
 from edgelearn.learning.variants import FAR_Q14, hear_in_other_voices
 
@@ -66,9 +67,9 @@ class Event:
 class Utterance:
     """A stretch of speech that ended: frames start <= t < stop since the stream began, features int8 Q6 [T, bands].
 
-    decided: the frame at whose end it was decided; heard: the word that it was taken for, "" for none; score_q14: the
-    best score that a word had, heard or not; spoken: whether it is sure that somebody spoke; talk: the last frame
-    before it in which that was sure.
+    frames: with what is around it (`EndpointConfig.surroundings`); decided: the frame at whose end it was decided;
+    heard: the word that it was taken for, "" for none; score_q14: the best score that a word had, heard or not; spoken:
+    whether it is sure that somebody spoke; talk: the last frame before it in which that was sure.
     """
 
     start: int
@@ -104,7 +105,7 @@ class Recognizer:
         self._activity = VoiceActivity(readout)
         self._readout_weights = len(readout.weights_q5)
         self._ring: NDArray[np.int8] = arena.alloc(
-            f"{name}.ring", (ring_frames(endpointer.config), network.config.inputs), np.int8
+            f"{name}.ring", (endpointer.config.most_frames, network.config.inputs), np.int8
         )
         self._pool: NDArray[np.int32] = arena.alloc(f"{name}.pool", network.config.hidden, np.int32)
         self._floor: NDArray[np.int8] = arena.alloc(f"{name}.floor", network.config.inputs, np.int8)
@@ -125,6 +126,7 @@ class Recognizer:
         self._quiet = 0  # the frames before it are without their noise already
         self.counts = Counts()
         self._start = self._fed = self._last = -1
+        self._around = NOTHING_AROUND  # of the utterance under way, as far as it is heard
         self._stale = False
         self._spoken_counts = Counts()
         self._last_heard: dict[str, int] = {}
@@ -178,6 +180,7 @@ class Recognizer:
         """An utterance begins with frame `start` and is under way in frame `now`."""
         self._start = start
         self._floor[:] = self._endpointer.floor
+        self._around = self._endpointer.config.surroundings if is_noisy(self._floor) else NOTHING_AROUND
         self._spoken_counts = Counts()
         self._hear(now + 1)
         self._last = now
@@ -223,14 +226,25 @@ class Recognizer:
         if self._stale:
             self._spoken_counts += self._state.refresh()
             self._stale = False
-        subtract_floor(self._ring, max(self._fed, self._quiet), stop, self._floor, self._subtraction)
-        self._quiet = max(self._quiet, stop)
+        self._subtract(self._fed - self._around.before, stop)
         size = len(self._ring)
         while self._fed < stop:
             at = self._fed % size
             count = min(stop - self._fed, size - at)
             self._spoken_counts += self._network.forward(self._state, self._ring[at : at + count], self._pool)
             self._fed += count
+
+    def _subtract(self, start: int, stop: int) -> None:
+        """Take the noise off the frames of the ring from `start` up to `stop` that still have it."""
+        subtract_floor(self._ring, max(0, start, self._quiet), stop, self._floor, self._subtraction)
+        self._quiet = max(self._quiet, stop)
+
+    def _cut(self, now: int) -> NDArray[np.int8]:
+        """Return the utterance under way (int8 Q6, [T, bands]), of which all was heard, with what is around it."""
+        before, after = min(self._around.before, self._start), min(self._around.after, now + 1 - self._fed)
+        self._subtract(self._fed, self._fed + after)
+        at = np.arange(self._start - before, self._fed + after) % len(self._ring)
+        return self._endpointer.config.surroundings.repeated(self._ring[at], before, after)
 
     def readout_counts(self, frames: int) -> Counts:
         """Return what it costs to ask after so many frames whether somebody speaks."""
@@ -240,10 +254,11 @@ class Recognizer:
     def judge(self, frames: NDArray[np.int8], asked_q14: int = 0) -> Judgement | None:
         """Return what an utterance (int8 Q6, [T, bands]) would be taken for in a stream, None without a vocabulary.
 
-        asked_q14: see `more_asked_q14`. The state of the network is used: no utterance may be under way.
+        frames: with what is around it; asked_q14: see `more_asked_q14`. The state of the network is used: no utterance
+        may be under way.
         """
         self._from_zero()
-        self._network.forward(self._state, frames, self._pool)
+        self._network.forward(self._state, self._endpointer.config.surroundings.own(frames), self._pool)
         return self._judge_in_all_voices(frames, asked_q14)[0]
 
     def _judge_in_all_voices(self, frames: NDArray[np.int8], asked_q14: int) -> tuple[Judgement | None, Counts]:
@@ -251,21 +266,22 @@ class Recognizer:
         best = self._judge_pool(asked_q14)
         if best is None or best.margin_q14 < -self.bias_q14 - FAR_Q14:
             return best, Counts()
-        counts = hear_in_other_voices(self._network, self._state, frames, self._pool)
+        sounding = self._endpointer.config.surroundings.sounding(frames)
+        counts = hear_in_other_voices(self._network, self._state, sounding, self._pool)
         self._stale = False
         return self._judge_pool(asked_q14), counts
 
     def _decide(self, now: int) -> Event | None:
-        at = np.arange(self._start, self._fed) % len(self._ring)
+        frames = self._cut(now)
         spoken, talk = self._activity.spoken, self._activity.talk
         within = within_talk(self._start, talk, self._command)
-        best, counts = self._judge_in_all_voices(self._ring[at], more_asked_q14(spoken, within))
+        best, counts = self._judge_in_all_voices(frames, more_asked_q14(spoken, within))
         self._spoken_counts += counts
         self.counts += self._spoken_counts
         heard = best is not None and best.margin_q14 >= -self.bias_q14 and not best.word.rejects
         name = best.word.name if best is not None and heard else ""
         score_q14 = best.score_q14 if best is not None else 0
-        utterance = Utterance(self._start, self._fed, now, self._ring[at], name, score_q14, spoken, talk)
+        utterance = Utterance(self._start, self._fed, now, frames, name, score_q14, spoken, talk)
         self._start = -1
         if self.last is not None:
             self.last.add(utterance)
@@ -303,8 +319,3 @@ class Recognizer:
             cosines = self._classifier.cosines(unit)
             word = refused if cosines[refused.row] > cosines[word.row] else word
         return Judgement(word, score, score - word.threshold_q14 - asked_q14)
-
-
-def ring_frames(config: EndpointConfig) -> int:
-    """Return the frames that a ring must hold: the longest utterance with its context and its hang-over."""
-    return config.longest + config.lag_frames + config.post_frames

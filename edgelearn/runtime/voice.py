@@ -36,7 +36,7 @@ from edgelearn.runtime.layout import (
 )
 from edgelearn.runtime.model import Model, Word, check_word_name, rejected_name
 from edgelearn.runtime.planner import plan_device, sufficient_bytes
-from edgelearn.runtime.recognizer import Recognizer, ring_frames
+from edgelearn.runtime.recognizer import Recognizer
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
@@ -91,8 +91,9 @@ class VoiceDevice:
             self.frontend, endpointer, self.network, state, self.classifier, model.activity, arena
         )
         theta = model.network.layers[0].theta_x_q13
-        self.memory = RehearsalMemory(choice.rehearsal_bytes, model.frontend.bands, theta, arena)
-        self.last = LastUtterances(LAST_BYTES, model.frontend.bands, theta, arena)
+        around, bands = model.endpoint.surroundings, model.frontend.bands
+        self.memory = RehearsalMemory(choice.rehearsal_bytes, bands, theta, arena, around=around)
+        self.last = LastUtterances(LAST_BYTES, bands, theta, arena, around=around)
         self.recognizer.last = self.last
         gradients = self.network.new_backward("learning.gradients")
         state = self.network.new_state("learning.state")
@@ -102,7 +103,7 @@ class VoiceDevice:
             choice.tape_frames, pool_entries(model.network, choice), "tape", checkpoint_every=every
         )
         self.learner = Learner(
-            self.network, self.classifier, self.memory, state, self.tape, gradients, ring_frames(model.endpoint), arena,
+            self.network, self.classifier, self.memory, state, self.tape, gradients, model.endpoint.most_frames, arena,
             weights=weights,
         )  # fmt: skip
 
@@ -135,9 +136,10 @@ class VoiceDevice:
         warm_up()
         self.recognizer.push(np.zeros(self.frontend.config.frame, np.int16))
         self.recognizer.reset()
-        frames = np.zeros((1, self.frontend.config.bands), np.int8)
+        frames = np.zeros((1 + sum(self.endpoint.surroundings), self.frontend.config.bands), np.int8)
         subtract_floor(frames, 0, 1, frames[0], subtraction_table(self.frontend.config.gain_q20))
-        memory = RehearsalMemory(KIB, frames.shape[1], self.memory.theta_x_q13, Arena(2 * KIB))
+        theta, around = self.memory.theta_x_q13, self.memory.around
+        memory = RehearsalMemory(KIB, frames.shape[1], theta, Arena(2 * KIB), around=around)
         memory.add(0, frames)
         memory.decode(memory.exemplars()[0], frames)
         unit, _ = self.learner.embed(frames)

@@ -78,19 +78,51 @@ static int32_t judge(int32_t *score, int32_t *margin)
     return best;
 }
 
+/* Take the noise off the frames of the ring up to `stop` that still have it. */
+static void subtract(int32_t stop)
+{
+    for (; el_device.quiet < stop; el_device.quiet++) {
+        el_subtract_floor(
+            el_memory.listening_ring + el_device.quiet % EL_RING_FRAMES * EL_INPUTS, el_memory.listening_floor);
+    }
+}
+
+static int32_t sooner(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static int32_t later(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What is around the utterance that has ended, as far as it is there. */
+static void look_around(void)
+{
+    el_device.before = el_device.noisy ? sooner(EL_OUTER_PRE_FRAMES, el_device.start) : 0;
+    el_device.after = el_device.noisy ? sooner(EL_OUTER_POST_FRAMES, el_device.frames - el_device.fed) : 0;
+    subtract(el_device.fed + el_device.after);
+    el_device.first = el_device.start;
+    el_device.sounding = el_sounding(
+        el_memory.listening_ring, EL_RING_FRAMES, &el_device.first, el_device.fed - el_device.start, el_device.before,
+        el_device.after);
+}
+
 /* Whether an utterance that has ended is to be heard in another voice, which begins here if the one before is done; in
  * none if it is far from every word in its own. */
 static int another_voice(void)
 {
     int32_t score = 0, margin;
     if (el_device.voice) {
-        if (el_device.voiced < el_voice_frames(el_device.voice, el_device.fed - el_device.start)) {
+        if (el_device.voiced < el_voice_frames(el_device.voice, el_device.sounding)) {
             return 1;
         }
         if (el_device.voice == EL_VOICES) {
             return 0;
         }
     } else {
+        look_around();
         judge(&score, &margin);
         if (margin < -EL_FAR_Q14) {
             return 0;
@@ -110,7 +142,7 @@ static int decide(int32_t now, el_event *event)
     int32_t score = 0, margin, best = judge(&score, &margin);
     el_word *word;
     if (el_records_add(&el_last, 0, el_memory.listening_ring, el_device.start, el_device.fed - el_device.start,
-                       EL_RING_FRAMES) != EL_OK) {
+                       EL_RING_FRAMES, el_device.before, el_device.after) != EL_OK) {
         *el_last.used = 0; /* the last one is never an older one */
     }
     if (best < 0) {
@@ -143,6 +175,8 @@ static void hear(int32_t start, int32_t goal)
 {
     el_device.start = el_device.fed = start;
     el_device.goal = goal;
+    el_device.quiet = later(el_device.quiet, el_device.noisy ? later(0, start - EL_OUTER_PRE_FRAMES) : start);
+    subtract(start);
     el_state_reset(&el_listening);
     el_device.built = el_device.changes;
     el_clear(el_listening.pool, EL_HIDDEN);
@@ -151,9 +185,12 @@ static void hear(int32_t start, int32_t goal)
 /* An utterance begins with frame `start` and is under way in frame `now`, the one that was taken up. */
 static void begin(int32_t start, int32_t now, int anew, int decided)
 {
+    int32_t noise = 0;
     for (int b = 0; b < EL_BANDS; b++) {
         el_memory.listening_floor[b] = el_device.floor[el_device.next][b];
+        noise += el_memory.listening_floor[b] > EL_QUIET_FLOOR;
     }
+    el_device.noisy = 2 * noise >= EL_BANDS;
     el_device.active = el_device.spoken = 0;
     hear(start, now + 1);
     el_device.last = now;
@@ -165,11 +202,6 @@ static void end(void)
 {
     el_device.ending = 1;
     el_device.voice = 0;
-}
-
-static int32_t later(int32_t a, int32_t b)
-{
-    return a > b ? a : b;
 }
 
 /* Begin anew where speech begins behind a noise, decide where it has ended and a noise goes on: returns whether there is
@@ -184,7 +216,7 @@ static int follow_speech(int32_t now)
     case EL_ENDED:
         el_device.last = later(el_device.start, el_device.activity.last);
         stop = el_device.last + EL_POST_FRAMES;
-        hear(el_device.start, (stop < now ? stop : now) + 1);
+        hear(el_device.start, sooner(stop, now) + 1);
         end();
         el_device.noise_goes_on = 1;
         return 1;
@@ -274,19 +306,15 @@ int el_listen(el_event *event, int *heard)
         el_state_rebuild(&el_listening);
         el_device.built = el_device.changes;
     } else if (el_device.fed < el_device.goal) {
-        int8_t *frame = el_memory.listening_ring + el_device.fed % EL_RING_FRAMES * EL_INPUTS;
-        if (el_device.fed >= el_device.quiet) {
-            el_subtract_floor(frame, el_memory.listening_floor);
-            el_device.quiet = el_device.fed + 1;
-        }
-        el_forward(&el_listening, frame, 0);
+        subtract(el_device.fed + 1);
+        el_forward(&el_listening, el_memory.listening_ring + el_device.fed % EL_RING_FRAMES * EL_INPUTS, 0);
         el_device.fed++;
         el_device.spoken++;
     } else {
         int8_t voiced[EL_INPUTS];
         el_voice_frame(
-            el_device.voice, el_device.voiced, el_memory.listening_ring, el_device.start,
-            el_device.fed - el_device.start, EL_RING_FRAMES, voiced);
+            el_device.voice, el_device.voiced, el_memory.listening_ring, el_device.first, el_device.sounding,
+            EL_RING_FRAMES, voiced);
         el_forward(&el_listening, voiced, 0);
         el_device.voiced++;
         el_device.spoken++;

@@ -55,6 +55,7 @@ extern const el_records el_rehearsal, el_last;
 
 typedef struct {
     int32_t offset, size, row, frames;
+    int32_t surrounded; /* whether it has what is around the word; else that is made of its first and its last frame */
 } el_record;
 
 /* A word of the vocabulary. */
@@ -66,6 +67,8 @@ typedef struct {
 } el_word;
 
 #define EL_NEVER INT32_MIN
+/* Frames of an utterance that only its other voices hear. */
+#define EL_OUTER_FRAMES (EL_OUTER_PRE_FRAMES + EL_OUTER_POST_FRAMES)
 /* Frames that can wait while weights are half changed, or an utterance is heard in other voices. */
 #define EL_WAITING 16
 
@@ -116,12 +119,13 @@ typedef struct {
 
 extern const el_lesson_config el_lesson_default;
 
-/* An utterance on its way through the network, in its own voice, voice 0, in which it has `spoken` frames, and in voices
- * 1 .. `voices`: of the voice under way frames t .. count - 1 are left. */
+/* An utterance on its way through the network, in its own voice, voice 0, that hears `spoken` of its frames, and in voices
+ * 1 .. `voices`, that hear `sounding` frames, the first of them `first` after that of its own (before it, if negative):
+ * of the voice under way frames t .. count - 1 are left. */
 typedef struct {
     const el_stream *stream;
     const int8_t *frames;
-    int32_t t, count, taped_from, spoken, voice, voices;
+    int32_t t, count, taped_from, spoken, first, sounding, voice, voices;
 } el_run;
 
 /* A gradient step: its result, and where it stands. */
@@ -180,6 +184,8 @@ typedef struct {
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
     int32_t followed, noise_goes_on; /* whether it was asked who speaks, and whether to hear on when that is decided */
     int32_t voice, voiced;           /* the voice in which it is heard, and frames of it that were; 0: its own */
+    int32_t noisy, before, after;    /* whether there is noise, and frames around it that are heard then */
+    int32_t first, sounding;         /* what the other voices hear: its first frame, and how many */
     int32_t waiting, next, taken_up; /* frames that were heard, and whether the next of them is being listened to */
     int8_t frame[EL_WAITING][EL_BANDS];
     int8_t floor[EL_WAITING][EL_BANDS]; /* of the noise, where an utterance is under way */
@@ -228,6 +234,12 @@ el_told el_activity_push(el_activity *activity, int32_t now); /* after the netwo
 /* -- voices.c */
 
 void el_own_voice_done(int32_t *pool); /* the sum of h of an utterance in its own voice: other voices will be added */
+
+/* What the other voices hear of an utterance, frames first, first + 1, ... (modulo `ring`) that its own voice hears and
+ * `before` and `after` around them: its first frame, and how many (returned). Frames around it that repeat the next one
+ * in stand for sound that is not there, and are not heard. */
+int32_t el_sounding(
+    const int8_t *frames, int32_t ring, int32_t *first, int32_t count, int32_t before, int32_t after);
 
 /* Of an utterance of `spoken` frames, first, first + 1, ... (modulo `ring`) of `frames` (int8 Q6 [..][EL_INPUTS]), as
  * voice 1 .. EL_VOICES would have said it: how many frames, and frame t of them. */
@@ -294,9 +306,11 @@ void el_random_shuffle(el_random *random, int16_t *numbers, int32_t count);
 
 /* -- records.c */
 
-/* Store frames first, first + 1, ... (modulo `ring`) of `frames`; EL_FULL if one record does not fit alone. */
+/* Store an utterance: frames first, first + 1, ... (modulo `ring`) of `frames` that its own voice hears, and `before` and
+ * `after` around them if the other voices hear more than these; EL_FULL if one record does not fit alone. */
 el_status el_records_add(
-    const el_records *records, int32_t row, const int8_t *frames, int32_t first, int32_t count, int32_t ring);
+    const el_records *records, int32_t row, const int8_t *frames, int32_t first, int32_t count, int32_t ring,
+    int32_t before, int32_t after);
 int el_records_next(const el_records *records, int32_t offset, el_record *record); /* 0 at the end */
 int32_t el_records_count(const el_records *records, int32_t row);
 int32_t el_exemplars(void);                         /* records of the rehearsal memory */
@@ -336,7 +350,8 @@ size_t el_push(const int16_t *samples, size_t count, el_event *event, int *heard
 
 /* -- learning.c: an utterance, a gradient step */
 
-/* The unit vector of an utterance in all voices, int8 Q6 [count][EL_BANDS], goes to classifier_embedding. */
+/* The unit vector of an utterance in all voices goes to classifier_embedding. An utterance is int8 Q6 [count][EL_BANDS]:
+ * EL_OUTER_PRE_FRAMES before what its own voice hears, and EL_OUTER_POST_FRAMES after it. */
 void el_embed(const int8_t *frames, int32_t count);
 
 /* -- teach.c: what a program calls to teach, in slices or not */
@@ -345,7 +360,7 @@ void el_embed(const int8_t *frames, int32_t count);
 int el_slice(void);
 int32_t el_enrol_begin(void);                        /* the row of a new word, or -1: no room */
 void el_enrol_more(int32_t row, int32_t weight);     /* takes join a row that stands for `weight` takes already */
-/* A take (int8 Q6 [count][EL_BANDS], kept until it is done): the unit vector, then the record. */
+/* A take, an utterance that is kept until it is done: the unit vector, then the record. */
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count);
 void el_enrol_end(int32_t row);
 /* The row that was enrolled last. image: the model in flash before it was enrolled, which what is not kept comes from; kept

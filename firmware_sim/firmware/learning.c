@@ -16,10 +16,10 @@ void el_run_begin(
     run->stream = stream;
     run->frames = frames;
     run->t = 0;
-    run->count = run->spoken = count;
+    run->count = run->spoken = count > 0 ? count : 0;
     run->taped_from = taped_from;
     run->voice = 0;
-    run->voices = voices;
+    run->voices = count > 0 ? voices : 0;
     el_state_reset(stream);
     el_clear(el_memory.learning_pool, EL_HIDDEN);
 }
@@ -29,11 +29,16 @@ static int frames_left(el_run *run)
 {
     while (run->t == run->count && run->voice < run->voices) {
         if (run->voice == 0) {
+            int32_t first = EL_OUTER_PRE_FRAMES;
+            run->sounding = el_sounding(
+                run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_RING_FRAMES, &first, run->spoken, EL_OUTER_PRE_FRAMES,
+                EL_OUTER_POST_FRAMES);
+            run->first = first - EL_OUTER_PRE_FRAMES;
             el_own_voice_done(el_memory.learning_pool);
         }
         run->voice++;
         run->t = 0;
-        run->count = el_voice_frames(run->voice, run->spoken);
+        run->count = el_voice_frames(run->voice, run->sounding);
         el_state_reset(run->stream);
     }
     return run->t < run->count;
@@ -46,7 +51,8 @@ int el_run_frame(void)
         uint32_t active = el_device.active; /* what listens is counted apart from what learns */
         int8_t voiced[EL_INPUTS];
         if (run->voice) {
-            el_voice_frame(run->voice, run->t, run->frames, 0, run->spoken, run->spoken, voiced);
+            el_voice_frame(
+                run->voice, run->t, run->frames + run->first * EL_INPUTS, 0, run->sounding, run->sounding, voiced);
             el_forward(run->stream, voiced, 0);
         } else {
             el_forward(run->stream, run->frames + run->t * EL_INPUTS, run->t >= run->taped_from);
@@ -57,9 +63,15 @@ int el_run_frame(void)
     return frames_left(run);
 }
 
+void el_utterance_begin(const int8_t *frames, int32_t count)
+{
+    el_run_begin(
+        &el_learning, frames + EL_OUTER_PRE_FRAMES * EL_INPUTS, count - EL_OUTER_FRAMES, count, EL_VOICES);
+}
+
 void el_embed(const int8_t *frames, int32_t count)
 {
-    el_run_begin(&el_learning, frames, count, count, EL_VOICES);
+    el_utterance_begin(frames, count);
     while (el_run_frame()) {
     }
     el_embedding(el_memory.learning_pool);
@@ -81,14 +93,14 @@ static int32_t step_rate(const el_step *step, int32_t rate_q16, int32_t *shift)
 void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
 {
     el_gradient_step *work = &el_device.gradient_step;
-    int32_t before = record->frames > EL_TAPE_FRAMES ? record->frames - EL_TAPE_FRAMES : 0;
+    int32_t own = record->frames - EL_OUTER_FRAMES, before = own > EL_TAPE_FRAMES ? own - EL_TAPE_FRAMES : 0;
     work->pass = EL_PASS_FORWARD;
     work->row = record->row;
     work->rate_q16 = rate_q16;
     work->seed = seed;
     work->result.left_out = before;
     el_records_decode(&el_rehearsal, record, el_memory.learning_frames);
-    el_run_begin(&el_rough, el_memory.learning_frames, record->frames, before, 0);
+    el_run_begin(&el_rough, el_memory.learning_frames + EL_OUTER_PRE_FRAMES * EL_INPUTS, own, before, 0);
     for (int k = 0; k < 4; k++) {
         el_memory.tape_fill[k] = 0;
     }

@@ -9,12 +9,14 @@
 #define el_idle (el_memory.EL_IDLE)
 #define EL_IDLE_NUMBERS ((int32_t)(sizeof el_idle.i16 / sizeof el_idle.i16[0]))
 
-/* Frames (int8 Q6 [count][EL_BANDS], kept until it is done) from a zero state, then as voices 1 .. `voices` would have
- * said them, each from a zero state; the tape takes those of their own voice from `taped_from` on. A slice is a frame; at
- * the end learning_pool holds the sum of h of all voices. stream: el_learning or el_rough. */
+/* Frames (int8 Q6 [count][EL_BANDS], kept until it is done) that the own voice of an utterance hears from a zero state,
+ * then they and what is around them as voices 1 .. `voices` would have said it, each from a zero state; the tape takes
+ * those of its own voice from `taped_from` on. A slice is a frame; at the end learning_pool holds the sum of h of all
+ * voices. stream: el_learning or el_rough. */
 void el_run_begin(
     const el_stream *stream, const int8_t *frames, int32_t count, int32_t taped_from, int32_t voices);
 int el_run_frame(void);
+void el_utterance_begin(const int8_t *frames, int32_t count); /* with what is around it, in all voices, on el_learning */
 
 /* One gradient step on a record of the rehearsal memory. */
 void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16);

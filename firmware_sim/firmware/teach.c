@@ -23,14 +23,14 @@ void el_enrol_more(int32_t row, int32_t weight)
 void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
 {
     el_device.lesson.row = row;
-    el_run_begin(&el_learning, frames, count, count, EL_VOICES);
+    el_utterance_begin(frames, count);
     el_device.job = EL_JOB_TAKE;
 }
 
 static int take_slice(void)
 {
     const el_run *run = &el_device.run;
-    int32_t count = run->spoken < EL_RING_FRAMES ? run->spoken : EL_RING_FRAMES;
+    int32_t most = EL_RING_FRAMES - EL_OUTER_FRAMES, count = run->spoken < most ? run->spoken : most;
     if (el_run_frame()) {
         return 1;
     }
@@ -42,7 +42,9 @@ static int take_slice(void)
     el_add_unit(el_memory.learning_enrolled, 1);
     el_device.takes++;
     el_device.lesson.status =
-        el_records_add(&el_rehearsal, el_device.lesson.row, run->frames, 0, count, count > 0 ? count : 1);
+        el_records_add(
+            &el_rehearsal, el_device.lesson.row, run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_OUTER_PRE_FRAMES,
+            count, EL_RING_FRAMES, EL_OUTER_PRE_FRAMES, EL_OUTER_POST_FRAMES);
     return 0;
 }
 

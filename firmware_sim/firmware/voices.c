@@ -21,6 +21,30 @@ void el_own_voice_done(int32_t *pool)
     }
 }
 
+static int same(const int8_t *frames, int32_t ring, int32_t a, int32_t b)
+{
+    for (int32_t k = 0; k < EL_INPUTS; k++) {
+        if (frames[a % ring * EL_INPUTS + k] != frames[b % ring * EL_INPUTS + k]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int32_t el_sounding(
+    const int8_t *frames, int32_t ring, int32_t *first, int32_t count, int32_t before, int32_t after)
+{
+    int32_t own = *first, stop = own + count + after;
+    *first = own - before;
+    while (*first < own && same(frames, ring, *first, *first + 1)) {
+        ++*first;
+    }
+    while (stop > own + count && same(frames, ring, stop - 1, stop - 2)) {
+        stop--;
+    }
+    return stop - *first;
+}
+
 int32_t el_voice_frames(int32_t voice, int32_t spoken)
 {
     return spoken ? (spoken - 1) * 256 / tempo_q8(voice) + 1 : 0;

@@ -80,8 +80,9 @@ def test_a_clip_cut_close_to_its_word_is_given_the_context_that_it_lacks(
     """As soft as the softest that each band has; a clip that lacks less than half of it is left as it is."""
     frames = clip(total, (start, stop, 40))
     heard = np.maximum(frames.astype(np.int16) - 3, -128).astype(np.int8)
-    cut, segment = cut_utterance(frames, heard, DEFAULT), find_utterance(frames, DEFAULT)
-    assert cut is not None
+    whole, segment = cut_utterance(frames, heard, DEFAULT), find_utterance(frames, DEFAULT)
+    assert whole is not None
+    cut = DEFAULT.surroundings.own(whole)
     assert segment == (max(0, start - DEFAULT.pre_frames), min(total, stop + DEFAULT.post_frames), True)
     quiet, (before, after) = np.sort(heard, axis=0)[total // 20], lacks
     np.testing.assert_array_equal(cut[before : len(cut) - after], heard[segment.start : segment.stop])
@@ -282,8 +283,8 @@ def test_byte_twin_and_lag() -> None:
 
 CONFIGS = [
     DEFAULT,
-    EndpointConfig(12, 12, 200, 90, 3, 2, 4, 2, 1, 25),
-    EndpointConfig(0, 0, 1, 1, 1000, 1, 1, 0, 0, 10),
+    EndpointConfig(12, 12, 200, 90, 3, 2, 4, 2, 1, 9, 3, 25),
+    EndpointConfig(0, 0, 1, 1, 1000, 1, 1, 0, 0, 0, 0, 10),
 ]
 
 

@@ -34,7 +34,7 @@ def test_a_step_is_the_device_s_without_thresholds_and_rounding() -> None:
     row, one = MODEL.words[1].row, 2.0 ** (8 + dense.network.layers[0].weight_shift)
     weights, before = learner.lstm.weight_ih_l0.detach().numpy().T.copy(), device.network.masters(0).astype(float)
     params, report = device.network.params(), TeachReport()
-    loss = learner.step(TAKES[0], row)
+    loss = learner.step(MODEL.endpoint.surroundings.own(TAKES[0]), row)
     moved = learner.lstm.weight_ih_l0.detach().numpy().T - weights
     # the mean over many roundings is what would have been without them
     mean = np.zeros_like(moved)
@@ -59,14 +59,13 @@ def test_without_steps_it_scores_as_the_device_s_prototypes_do(many: bool) -> No
     draw = Draw([mine, other], [(0, frames) for frames in TAKES[3:]], {"me"}, ["me"] * len(TAKES[3:]))
     floating = score_float(FloatLearner(device, dense, replace(MEASURING, steps=0, sweeps=0), {}), draw, OTHERS)
     fixed = score_draw(device, dense, draw, OTHERS, "prototype", MEASURING)
-    assert floating.scores == pytest.approx(fixed.scores / 16384, abs=0.008)
+    assert floating.scores == pytest.approx(fixed.scores / 16384, abs=0.01)
     assert floating.others == pytest.approx(fixed.others / 16384, abs=0.018)
     assert np.abs(floating.others - fixed.others / 16384).mean() < 0.007
 
 
 def test_a_lesson_keeps_what_the_device_keeps_and_is_put_back_if_it_did_not_gain(monkeypatch) -> None:
     device = VoiceDevice(MODEL)
-    theta = MODEL.network.layers[0].theta_x_q13
     for least, kept in ((-1 << 14, True), (1 << 14, False)):
         monkeypatch.setattr("benchmarks.float_learner.LEAST_GAIN_Q14", least)
         learner = FloatLearner(device, MODEL, MEASURING, {})
@@ -77,7 +76,7 @@ def test_a_lesson_keeps_what_the_device_keeps_and_is_put_back_if_it_did_not_gain
         assert [owner for owner, _ in exemplars] == [record.row for record in records]
         assert all(np.array_equal(mine, take) for (_, mine), take in zip(exemplars[-3:], TAKES[:3], strict=True))
         # what is not known as frames is what the network was sent
-        assert np.array_equal(transmitted(exemplars[0][1], theta), exemplars[0][1])
+        assert np.array_equal(transmitted(exemplars[0][1], MODEL), exemplars[0][1])
         same = all(torch.equal(old, new) for old, new in zip(before, learner.lstm.parameters(), strict=True))
         assert (learner.kept, same) == ([kept], not kept)
         plain = learner.rows[row] @ learner.embed(TAKES[:3]).sum(axis=0) / 3

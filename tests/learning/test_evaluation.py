@@ -154,7 +154,10 @@ def test_a_reader_is_the_front_end_and_the_end_pointer() -> None:
     for reader, heard in ((read, samples), (hard, hard_conditions(samples, 9)), (read, samples)):
         frames = Frontend(model.frontend, Arena(frontend_bytes(model.frontend) + 4)).push(heard)
         start, stop, _ = find_utterance(frames, model.endpoint)
-        np.testing.assert_array_equal(reader(CLIP), without_noise(frames, model.frontend)[start:stop])
+        read_frames, around = reader(CLIP), model.endpoint.surroundings
+        np.testing.assert_array_equal(around.own(read_frames), without_noise(frames, model.frontend)[start:stop])
+        noisy = len(around.sounding(read_frames)) > stop - start
+        assert noisy == (reader is hard)  # and then there is sound around it
 
 
 def test_a_clip_shorter_than_a_frame_is_read_as_silence(tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ def test_a_clip_shorter_than_a_frame_is_read_as_silence(tmp_path: Path) -> None:
     model: Any = SimpleNamespace(frontend=FrontendConfig(), endpoint=EndpointConfig())
     wavfile.write(tmp_path / "short.wav", 16000, np.ones(300, np.int16))
     frames = ClipReader(model)(tmp_path / "short.wav")
-    assert frames.shape == (8, 32)
+    assert frames.shape == (24, 32)
     assert (frames == -128).all()
 
 
@@ -215,6 +218,7 @@ def test_the_float_twin_agrees_on_what_is_easy(device: Any) -> None:
     model: Any = SimpleNamespace(
         params=device.network.params(), network=device.network.config, labels=("a:a", "a:b", "a:c"),
         prototypes=device.classifier.prototypes(), base_classes=3, whitening=NO_WHITENING,
+        endpoint=EndpointConfig(outer_pre_frames=0, outer_post_frames=0),
     )  # fmt: skip
     rows = np.array([r.row for r in records])
     assert float_accuracy(model, utterances, rows) == 1.0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgelearn.audio.surroundings import NOTHING_AROUND, Surroundings
 from edgelearn.device.arena import Arena
 from edgelearn.engine.network import LayerConfig, Network, NetworkConfig
 from edgelearn.errors import BudgetExceeded, ModelFileError
@@ -17,8 +18,10 @@ BANDS = 12
 THETA = 19 << 7
 
 
-def make(capacity: int = 2000, bands: int = BANDS, theta: int = THETA) -> RehearsalMemory:
-    return RehearsalMemory(capacity, bands, theta, Arena(rehearsal_bytes(capacity, bands)))
+def make(
+    capacity: int = 2000, bands: int = BANDS, theta: int = THETA, around: Surroundings = NOTHING_AROUND
+) -> RehearsalMemory:
+    return RehearsalMemory(capacity, bands, theta, Arena(rehearsal_bytes(capacity, bands)), around=around)
 
 
 def busy(frames: int, value: int = 100) -> np.ndarray:
@@ -57,6 +60,51 @@ def test_replay_drives_the_network_through_the_same_states(seed: int, bands: int
     np.testing.assert_array_equal(*outputs)
     for original, replay in zip(states[0].layers[0], states[1].layers[0], strict=True):
         np.testing.assert_array_equal(original, replay)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    own=st.integers(1, 30),
+    around=st.builds(Surroundings, st.integers(0, 9), st.integers(0, 9)),
+    theta=st.sampled_from([0, 1, THETA]),
+    noisy=st.booleans(),
+)
+def test_what_is_around_a_word_is_kept_where_it_is_sound(
+    seed: int, own: int, around: Surroundings, theta: int, noisy: bool
+) -> None:
+    """The word itself is as if it were alone; what is around it differs by less than the threshold."""
+    sound = random_walk(own + sum(around), BANDS, np.random.default_rng(seed))
+    frames = around.of(sound, around.before, around.before + own, noisy)
+    alone, whole = make(4000, theta=theta), make(4000, theta=theta, around=around)
+    alone.add(3, around.own(frames))
+    whole.add(3, frames)
+    (record,) = whole.exemplars()
+    replayed = whole.decode(record, np.full((60, BANDS), 77, np.int8))
+    assert replayed.shape == frames.shape
+    assert whole.frames == own
+    assert record.surrounded == (noisy and sum(around) > 0 and len(around.sounding(frames)) > own)
+    if not record.surrounded:
+        np.testing.assert_array_equal(whole.pack(), alone.pack())
+        assert len(around.sounding(replayed)) <= own
+    np.testing.assert_array_equal(
+        around.own(replayed), alone.decode(alone.exemplars()[0], np.zeros((60, BANDS), np.int8))
+    )
+    assert np.abs(replayed.astype(int) - frames).max() <= max(0, (theta - 1) >> 7)
+
+
+def test_the_highest_bit_of_a_size_says_that_a_word_has_its_surroundings() -> None:
+    memory = make(around=Surroundings(1, 1))
+    frames = np.zeros((3, BANDS), np.int8)
+    frames[:, 0] = 100, 50, 0
+    memory.add(5, frames)
+    assert memory.pack().tolist() == [5, 3, 13, 128, 1, 0, 100, 1, 0, 50, 1, 0, 0]
+    memory.add(6, np.repeat(frames[1:2], 3, axis=0))
+    assert memory.pack()[13:].tolist() == [6, 1, 7, 0, 1, 0, 50]
+    surrounded, quiet = memory.exemplars()
+    assert surrounded == (0, 13, 5, 3, True)
+    assert quiet == (13, 7, 6, 3, False)
+    assert memory.decode(quiet, np.zeros((9, BANDS), np.int8))[:, 0].tolist() == [50, 50, 50]
 
 
 def test_a_record_is_masks_and_changed_values() -> None:

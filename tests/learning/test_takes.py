@@ -40,8 +40,9 @@ def in_quiet(samples: np.ndarray, seconds: float = 0.5) -> np.ndarray:
 def test_a_word_in_quiet_is_a_take_whatever_was_pushed_before(frontend: Frontend) -> None:
     samples = in_quiet(read_clip(TAKE))
     take = take_from_clip(samples, frontend, EndpointConfig(), "take 1")
-    context = EndpointConfig().pre_frames + EndpointConfig().post_frames
-    assert LEAST_SPOKEN + context <= len(take) < 80
+    config = EndpointConfig()
+    context = config.pre_frames + config.post_frames + sum(config.surroundings)
+    assert LEAST_SPOKEN + context <= len(take) < 80 + sum(config.surroundings)
     frontend.push(samples[:1000])
     np.testing.assert_array_equal(take_from_clip(samples, frontend, EndpointConfig(), "take 1"), take)
 
@@ -69,8 +70,8 @@ def test_clipped_and_quiet_recordings() -> None:
 
 def test_lengths() -> None:
     """The context around the speech does not count."""
-    for endpoint in (EndpointConfig(), EndpointConfig(pre_frames=0, post_frames=9)):
-        context = endpoint.pre_frames + endpoint.post_frames
+    for endpoint in (EndpointConfig(), EndpointConfig(pre_frames=0, post_frames=9, outer_post_frames=3)):
+        context = endpoint.pre_frames + endpoint.post_frames + sum(endpoint.surroundings)
         check_length(LEAST_SPOKEN + context, endpoint, "it")
         check_length(79 + context, endpoint, "it")
         with pytest.raises(TakeRejected, match=r"too short \(100 ms\)"):

@@ -76,3 +76,4 @@ def test_altered_takes_are_late_quiet_and_covered() -> None:
     assert quiet.min() == -128
     np.testing.assert_array_equal(covered, np.maximum(frames, -40))
     assert altered(frames[:2])[0].shape == (2, 4)
+    assert [nothing.shape for nothing in altered(frames[:0])] == [(0, 4)] * 3

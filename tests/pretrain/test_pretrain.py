@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 from edgelearn.audio.datasets import ClipInfo, read_manifest  # noqa: E402 - torch may be missing
 from edgelearn.audio.endpoint import EndpointConfig, find_utterance  # noqa: E402
 from edgelearn.audio.melbank import FrontendConfig  # noqa: E402
+from edgelearn.audio.surroundings import NOTHING_AROUND  # noqa: E402
 from edgelearn.device.arena import Arena  # noqa: E402
 from edgelearn.engine.fixedpoint import join_master  # noqa: E402
 from edgelearn.errors import UsageError  # noqa: E402
@@ -435,7 +436,7 @@ def test_weights_biases_and_rows_are_rounded_to_their_formats(rng: np.random.Gen
 @pytest.mark.parametrize("capacity", [3000, 16384])
 def test_exemplars_are_drawn_from_all_words_in_turn(capacity: int, rng: np.random.Generator) -> None:
     utterances = {row: [random_walk(20, 32, rng) for _ in range(6)] for row in (2, 5, 9)}
-    packed = choose_exemplars(utterances, 2458, capacity)
+    packed = choose_exemplars(utterances, 2458, capacity, NOTHING_AROUND)
     memory = RehearsalMemory(capacity, 32, 2458, Arena(rehearsal_bytes(capacity, 32)))
     memory.unpack(packed)
     rows = [record.row for record in memory.exemplars()]

@@ -14,5 +14,5 @@ def own_voice(device: VoiceDevice, frames: NDArray[np.int8]) -> tuple[NDArray[np
     pool = np.zeros(device.network.config.hidden, np.int32)
     state = device.recognizer._state
     state.reset()
-    counts = device.network.forward(state, frames, pool)
+    counts = device.network.forward(state, device.endpoint.surroundings.own(frames), pool)
     return device.classifier.embed(pool).copy(), counts

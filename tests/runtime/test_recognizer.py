@@ -41,15 +41,18 @@ def without_noise_in_a_stream(device: VoiceDevice, samples: Sound) -> tuple[Fram
     endpointer = Endpointer(device.endpoint, config.bands, Arena(4096))
     twin, floor = raw.copy(), raw[0]
     onsets = fed = last = quiet = 0
+    noisy = False
     for now, frame in enumerate(raw):
         code = endpointer.push(frame)
         if code == ONSET:
             onsets += 1
             floor = endpointer.floor
-            fed = max(0, now - device.endpoint.lag_frames + 1)
+            noisy = 2 * sum(band > -40 for band in floor.tolist()) >= config.bands
+            fed = max(0, now - device.endpoint.lag_frames + 1 - (10 if noisy else 0))
         if code in (ONSET, SPEECH):
             last = now
-        stop = {ONSET: now + 1, SPEECH: now + 1, END: last + 1 + device.endpoint.post_frames}.get(code, 0)
+        after = min(last + 1 + device.endpoint.post_frames + (6 if noisy else 0), now + 1)
+        stop = {ONSET: now + 1, SPEECH: now + 1, END: after}.get(code, 0)
         for t in range(max(fed, quiet), stop):
             twin[t] = reference_audio.subtracted(twin[t].tolist(), floor.tolist(), config.gain_q20 / 1024)
         quiet = max(quiet, stop)
@@ -99,7 +102,8 @@ def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice
     recognizer.on_utterance = seen.append
     (event,) = hear(recognizer, stream("bed"))
     (utterance,) = seen
-    assert utterance.frames.shape == (utterance.stop - utterance.start, 32)
+    around = all_heard.endpoint.surroundings
+    assert utterance.frames.shape == (around.before + utterance.stop - utterance.start + around.after, 32)
     assert utterance.heard == event.word
     config = all_heard.model().endpoint
     assert event.start_s == pytest.approx((utterance.start + config.pre_frames) * HOP_S)
@@ -142,8 +146,30 @@ def test_the_noise_at_an_onset_is_taken_off_every_frame_once(all_heard: VoiceDev
     raw, twin, onsets = without_noise_in_a_stream(all_heard, samples)
     assert onsets > len(seen) >= 2
     for utterance in seen:
-        assert utterance.frames.tolist() == twin[utterance.start : utterance.stop].tolist()
-        assert (utterance.frames != raw[utterance.start : utterance.stop]).any()
+        own = all_heard.endpoint.surroundings.own(utterance.frames)
+        assert own.tolist() == twin[utterance.start : utterance.stop].tolist()
+        assert (own != raw[utterance.start : utterance.stop]).any()
+
+
+@pytest.mark.parametrize(("level", "lead", "before", "after"), [(20, 30, 0, 0), (200, 30, 10, 6), (200, 12, 10, 6)])
+def test_in_noise_an_utterance_has_what_was_around_it(
+    all_heard: VoiceDevice, stream: Stream, level: float, lead: int, before: int, after: int
+) -> None:
+    """Without that noise, as far as there was sound before it; in a quiet room its ends are repeated instead."""
+    recognizer, word = all_heard.recognizer, stream("go")
+    begins = int(np.flatnonzero(np.abs(word) > 1000)[0])
+    sound = np.concatenate((np.zeros(lead * 320), word[begins:]))
+    sound += np.random.default_rng(2).normal(0, level, len(sound))
+    samples = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+    seen: list[Utterance] = []
+    recognizer.on_utterance = seen.append
+    recognizer.reset()
+    recognizer.push(samples)
+    (utterance,) = seen
+    _, twin, _ = without_noise_in_a_stream(all_heard, samples)
+    assert (utterance.start < 10) == (lead == 12)
+    around = twin[max(0, utterance.start - before) : utterance.stop + after]
+    assert all_heard.endpoint.surroundings.sounding(utterance.frames).tolist() == around.tolist()
 
 
 def test_silence_and_no_words_give_no_events(device: VoiceDevice, stream: Stream) -> None:
@@ -229,4 +255,5 @@ def test_the_ring_holds_the_longest_utterance(all_heard: VoiceDevice) -> None:
     (utterance,) = seen
     assert len(utterance.frames) > 60
     _, frames, _ = without_noise_in_a_stream(all_heard, sound)
-    np.testing.assert_array_equal(utterance.frames, frames[utterance.start : utterance.stop])
+    own = all_heard.endpoint.surroundings.own(utterance.frames)
+    np.testing.assert_array_equal(own, frames[utterance.start : utterance.stop])

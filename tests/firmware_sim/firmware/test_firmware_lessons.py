@@ -308,7 +308,7 @@ def test_while_weights_are_half_changed_frames_wait_and_then_no_more_are_taken(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16]
 ) -> None:
     board = Board(library, model, make_device(model))
-    record = (ctypes.c_int32 * 4)()
+    record = (ctypes.c_int32 * 5)()
     assert library.el_exemplar(0, record) == 1
     library.el_learn_begin(record, 1, 30)
     while not library.t_changing():
@@ -451,7 +451,8 @@ def test_a_lesson_that_is_refused_leaves_the_model_that_is_in_flash(
 ) -> None:
     """Steps that are far too long cost the old words what they were known by."""
     device = make_device(model)
-    board, rough = Board(library, model, device), LearnerConfig(steps=20, sweeps=2, many_takes=3, rate_q16=1 << 20)
+    board = Board(library, model, device)
+    rough = LearnerConfig(20, 1 << 20, sweeps=2, many_takes=3, agreement_q14=-16384)
     before = board.learned()
     done = board.teach(board.enrol(takes), rough, model.open_set_q14)
     found: list[tuple[int, int]] = []
@@ -480,7 +481,7 @@ def test_a_lesson_needs_the_model_in_flash_to_be_the_one_at_work(
 ) -> None:
     board = Board(library, model, make_device(model))
     row = board.enrol(takes)
-    record = (ctypes.c_int32 * 4)()
+    record = (ctypes.c_int32 * 5)()
     assert library.el_exemplar(0, record) == 1
     library.el_learn_begin(record, 1, 3000)
     while library.el_slice():
