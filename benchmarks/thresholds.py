@@ -163,7 +163,7 @@ def measure(model: Model, sounds: Sounds, board: Board, draws: int) -> Point:
         lessons, words = lessons + counts, words + learned
     device.restore(model)
     others = [frames for subject in sounds.clean for frames in subject.others]
-    spoken = sum(map(len, others))
+    spoken = sum(len(model.endpoint.surroundings.own(frames)) for frames in others)
     _, heard = embed_all(device, others)
     heard += Counts(frontend_ops=spoken * frontend_ops(model.frontend))
     _, second, lesson = replace(run_of(device, 0), heard=heard, spoken_frames=spoken, lesson=lessons).jobs(board)
