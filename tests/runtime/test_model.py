@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgelearn.audio.activity import ActivityReadout
+from edgelearn.audio.surroundings import NOTHING_AROUND
 from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.learning.directions import MOST_LENGTH_Q14, MOST_TAKES, Saved, no_directions
 from edgelearn.learning.head import NO_WHITENING
@@ -144,6 +145,19 @@ def test_a_model_from_before_there_was_a_readout_has_none(model: Model) -> None:
     file = model.to_file()
     del file.arrays["activity"], file.manifest["activity_bias_q18"]
     assert len(Model.from_file(file, PATH).activity.weights_q5) == 0
+
+
+def test_a_model_from_before_utterances_had_surroundings_hears_none(model: Model) -> None:
+    """Its exemplars are what they were: words without anything around them."""
+    file = model.to_file()
+    for name in ("outer_pre_frames", "outer_post_frames"):
+        del file.manifest["endpoint"][name]
+    before = Model.from_file(file, PATH)
+    assert before.endpoint == replace(model.endpoint, outer_pre_frames=0, outer_post_frames=0)
+    assert before.endpoint.surroundings == NOTHING_AROUND != model.endpoint.surroundings
+    file.manifest["endpoint"] = 7
+    with pytest.raises(ModelFileError, match="not a complete model"):
+        Model.from_file(file, PATH)
 
 
 def test_a_model_from_before_there_was_a_whitening_has_none(model: Model) -> None:
