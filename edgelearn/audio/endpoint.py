@@ -297,16 +297,19 @@ def cut_utterance(frames: NDArray[np.int8], heard: NDArray[np.int8], config: End
         quiet = np.sort(heard, axis=0)[len(heard) // 20]
         heard = np.concatenate((np.tile(quiet, (before, 1)), heard, np.tile(quiet, (after, 1))))
         start, stop = start + before, stop + before
-    return with_surroundings(frames, heard, max(0, start), min(len(heard), stop), config)
+    return _with_surroundings(frames, heard, max(0, start), min(len(heard), stop), config)
 
 
-def with_surroundings(
+def found_utterance(frames: NDArray[np.int8], heard: NDArray[np.int8], config: EndpointConfig) -> NDArray[np.int8]:
+    """Return what `find_utterance` finds in a clip, as it is, with what is around it; heard: as in `cut_utterance`."""
+    start, stop, _ = find_utterance(frames, config)
+    return _with_surroundings(frames, heard, start, stop, config)
+
+
+def _with_surroundings(
     frames: NDArray[np.int8], heard: NDArray[np.int8], start: int, stop: int, config: EndpointConfig
 ) -> NDArray[np.int8]:
-    """Return frames start <= t < stop of a clip as the network gets it with what is around them (int8 [T, bands]).
-
-    frames: the clip with its noise.
-    """
+    """Return frames start <= t < stop of `heard` with what is around them; frames: the clip with its noise."""
     return config.surroundings.of(heard, start, stop, is_noisy(clip_floor(frames)))
 
 

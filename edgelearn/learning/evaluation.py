@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
-from edgelearn.audio.endpoint import find_utterance, with_surroundings
+from edgelearn.audio.endpoint import found_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.noise import without_noise
 from edgelearn.device.arena import Arena
@@ -56,9 +56,7 @@ class ClipReader:
         frames = self._frontend.push(samples)
         if len(frames) == 0:
             frames = np.full((8, self._model.frontend.bands), -128, np.int8)
-        start, stop, _ = find_utterance(frames, self._model.endpoint)
-        heard = without_noise(frames, self._model.frontend)
-        return with_surroundings(frames, heard, start, stop, self._model.endpoint)
+        return found_utterance(frames, without_noise(frames, self._model.frontend), self._model.endpoint)
 
 
 def hard_conditions(samples: NDArray[np.int16], seed: int) -> NDArray[np.int16]:

@@ -184,7 +184,7 @@ class RehearsalMemory:
         fit even so.
         """
         frames, own = frames[:255], self.around.own(frames[:255])
-        surrounded = len(self.around.sounding(frames)) > len(own)
+        surrounded = 0 < len(own) < len(self.around.sounding(frames))
         kept, begin = (frames, self.around.before) if surrounded else (own, 0)
         total = HEADER_BYTES + int(encode_deltas(kept, begin, self.theta_x_q13, self._hat, self._bytes[:0]))
         if total > self.capacity_bytes:

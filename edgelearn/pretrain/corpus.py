@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import ClipInfo, read_manifest
-from edgelearn.audio.endpoint import EndpointConfig, find_utterance, with_surroundings
+from edgelearn.audio.endpoint import EndpointConfig, find_utterance, found_utterance
 from edgelearn.audio.frontend import Frontend, frontend_bytes
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.audio.noise import without_noise
@@ -114,8 +114,7 @@ class FeatureMaker:
     def take(self, samples: NDArray[np.int16]) -> NDArray[np.int8]:
         """Return the word in a clip, without its noise, with what is around it (int8 Q6, [T, bands])."""
         frames = self.frames(samples)
-        start, stop, _ = find_utterance(frames, self.endpoint)
-        return with_surroundings(frames, without_noise(frames, self.config), start, stop, self.endpoint)
+        return found_utterance(frames, without_noise(frames, self.config), self.endpoint)
 
     def whole(self, samples: NDArray[np.int16], quiet: bool) -> NDArray[np.int8]:
         """Return all frames (int8 Q6, [T, bands]) of a clip, with `quiet` without its noise."""

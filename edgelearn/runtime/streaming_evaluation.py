@@ -19,7 +19,7 @@ import numpy as np
 from edgelearn.audio.activity import NEVER, more_asked_q14, within_talk
 from edgelearn.audio.clips import read_clip
 from edgelearn.audio.datasets import NOISE
-from edgelearn.audio.endpoint import cut_utterance, find_utterance, with_surroundings
+from edgelearn.audio.endpoint import cut_utterance, find_utterance, found_utterance
 from edgelearn.audio.noise import without_noise
 from edgelearn.errors import UsageError
 from edgelearn.learning.evaluation import MEASURING, Frames, bootstrap_interval, enrol_all, speaker_clips
@@ -271,7 +271,7 @@ class StreamProtocol:
         spoken = Spoken(number, samples, first * hop, min(len(samples), last * hop))
         heard = without_noise(frames, frontend.config)
         take = cut_utterance(frames, heard, config)
-        return with_surroundings(frames, heard, start, stop, config) if take is None else take, spoken
+        return found_utterance(frames, heard, config) if take is None else take, spoken
 
     def _result(self, condition: Condition, tally: Tally, everywhere: float) -> dict[str, Any]:
         """Return the metrics of a condition; everywhere: the margin that keeps all conditions to one an hour."""

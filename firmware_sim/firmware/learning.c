@@ -100,7 +100,7 @@ void el_step_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
     work->seed = seed;
     work->result.left_out = before;
     el_records_decode(&el_rehearsal, record, el_memory.learning_frames);
-    el_run_begin(&el_rough, el_memory.learning_frames + EL_OUTER_PRE_FRAMES * EL_INPUTS, own, before, 0);
+    el_run_begin(&el_rough, el_own_frames, own, before, 0);
     for (int k = 0; k < 4; k++) {
         el_memory.tape_fill[k] = 0;
     }

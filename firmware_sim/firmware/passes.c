@@ -50,7 +50,7 @@ static int8_t softest_third(const int8_t *values, int32_t count)
 
 void el_exemplar_begin(const el_record *record, int32_t variant, int rough)
 {
-    int8_t *frames = el_memory.learning_frames + EL_OUTER_PRE_FRAMES * EL_BANDS; /* its own voice hears them */
+    int8_t *frames = el_own_frames;
     int32_t own = record->frames - EL_OUTER_FRAMES, late = variant == 1 && own > 2 ? 2 : 0, floor = -128;
     int32_t count = own * EL_BANDS;
     el_records_decode(&el_rehearsal, record, el_memory.learning_frames);
@@ -99,8 +99,7 @@ static void hear(const el_record *record)
     }
     case EL_KEPT:
         el_add_unit(el_memory.learning_kept, 1);
-        lesson->spread += variance(
-            el_memory.learning_frames + EL_OUTER_PRE_FRAMES * EL_BANDS, (record->frames - EL_OUTER_FRAMES) * EL_BANDS);
+        lesson->spread += variance(el_own_frames, (record->frames - EL_OUTER_FRAMES) * EL_BANDS);
         break;
     case EL_FOLLOW:
     case EL_FOLLOW_LAST:

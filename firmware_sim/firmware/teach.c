@@ -31,6 +31,7 @@ static int take_slice(void)
 {
     const el_run *run = &el_device.run;
     int32_t most = EL_RING_FRAMES - EL_OUTER_FRAMES, count = run->spoken < most ? run->spoken : most;
+    int32_t before = count ? EL_OUTER_PRE_FRAMES : 0, after = count ? EL_OUTER_POST_FRAMES : 0; /* none of no word */
     if (el_run_frame()) {
         return 1;
     }
@@ -44,7 +45,7 @@ static int take_slice(void)
     el_device.lesson.status =
         el_records_add(
             &el_rehearsal, el_device.lesson.row, run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_OUTER_PRE_FRAMES,
-            count, EL_RING_FRAMES, EL_OUTER_PRE_FRAMES, EL_OUTER_POST_FRAMES);
+            count, EL_RING_FRAMES, before, after);
     return 0;
 }
 

@@ -107,6 +107,13 @@ def test_the_highest_bit_of_a_size_says_that_a_word_has_its_surroundings() -> No
     assert memory.decode(quiet, np.zeros((9, BANDS), np.int8))[:, 0].tolist() == [50, 50, 50]
 
 
+def test_of_what_is_too_short_to_have_a_word_nothing_is_kept() -> None:
+    memory = make(around=Surroundings(2, 1))
+    memory.add(5, busy(3))
+    assert memory.exemplars() == [(0, HEADER_BYTES, 5, 0, False)]
+    assert memory.pack().tolist() == [5, 0, HEADER_BYTES, 0]
+
+
 def test_a_record_is_masks_and_changed_values() -> None:
     memory = make()
     frames = np.zeros((3, BANDS), np.int8)
