@@ -179,7 +179,7 @@ class FloatLearner:
             self.step(frames, owner)
             rng.integers(2**32)  # the device's seed of its rounding: drawn, so that the order stays the same
         follow()
-        self._sweep()
+        self._sweep(clear)
         self.kept.append(self.separation(row, exemplars) > before + LEAST_GAIN_Q14 / Q14)
         if not self.kept[-1]:
             self.rows = rows
@@ -207,7 +207,7 @@ class FloatLearner:
                 parameter -= self._config.rate_q16 / Q16 * gradient
         return float(loss.detach())
 
-    def _sweep(self) -> None:
+    def _sweep(self, clear: bool) -> None:
         """Take all sweeps: gradient steps on the prototypes of the taught words, see `adaptation`."""
         exemplars = self.exemplars()
         base, counts = self._base, Counter(owner for owner, _ in exemplars)
@@ -215,7 +215,7 @@ class FloatLearner:
         owners = np.array([owner for owner, _ in exemplars] + list(range(base)))
         taught = int((owners >= base).sum())
         weights = np.where(owners < base, 0.5 / (len(owners) - taught), 0.5 / max(1, taught))
-        moved = [row for row in range(base, len(self.rows)) if self._is_moved(row, counts[row])]
+        moved = [row for row in range(base, len(self.rows)) if self._is_moved(row, counts[row], clear)]
         for _ in range(self._config.sweeps):
             logits = LOGIT_SCALE * self.cosines(units)
             errors = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -224,8 +224,10 @@ class FloatLearner:
             gradient = LOGIT_SCALE * (errors * weights[:, None]).T @ units
             self.rows[moved] = unit(self.rows[moved] - self._config.row_rate_q16 / Q16 * gradient[moved])
 
-    def _is_moved(self, row: int, kept: int) -> bool:
+    def _is_moved(self, row: int, kept: int, clear: bool) -> bool:
         """Return whether sweeps are for a word with so many exemplars; see `rows_to_move`."""
+        if not clear and row in self._directions:
+            return False
         cosines = self.rows @ self.rows[row]
         cosines[row] = -1.0
         cosines[: self._base][self._share < 1] = -1.0

@@ -59,16 +59,19 @@ def descend(row: Any, norm_q8: Any, sums: Any, rate_q16: int, out: Any) -> None:
 
 
 def rows_to_move(
-    classifier: Classifier, kept: Mapping[int, int], least_takes: int, many_takes: int, alike_q14: int
+    classifier: Classifier, kept: Mapping[int, int], least_takes: int, many_takes: int, alike_q14: int, clear: bool
 ) -> list[int]:
     """Return the rows of the taught words that a lesson's sweeps move; kept: exemplars of each row.
 
     Those of `many_takes`; from `least_takes` on, those with a cosine of `alike_q14` or more to another class. Fewer
-    takes say less than their mean of a word that is like nothing else, or of one whose other takes gave way.
+    takes say less than their mean of a word that is like nothing else, or of one whose other takes gave way.  If the
+    takes of the lesson are not clear, only rows without directions, which say better what a noisy word is not.
     """
 
     def wanted(row: int) -> bool:
         takes = kept.get(row, 0)
+        if not clear and classifier.directions.have_a_say(row - classifier.config.base_rows):
+            return False
         return takes >= many_takes or (takes >= least_takes and classifier.closest_class(row) >= alike_q14)
 
     return [row for row in range(classifier.config.base_rows, classifier.rows) if wanted(row)]

@@ -204,6 +204,10 @@ class Directions:
         unit_embedding(before, mean)
         add_take(unit, mean, self._heard[row], self._vectors[row], self._norms_q8[row], self._lengths_q14[row], vectors)
 
+    def have_a_say(self, row: int) -> bool:
+        """Return whether the word at `row` has as many takes as its directions need."""
+        return int(self._heard[row, TAKES]) >= LEAST_TAKES
+
     def take_back(
         self, unit: NDArray[np.int16], rows: NDArray[np.int8], norms_q8: NDArray[np.int32], cos_q14: NDArray[np.int32],
         least_takes: int = LEAST_TAKES, compared_q28: int = COMPARED_Q28, each_q28: int = 0,

@@ -43,10 +43,10 @@ class LearnerConfig:
     of steps and checks, as a multiple (Q8) of those words are heard at; least_takes: of a word, below which there are
     no steps: one or two takes say nothing of what varies; least_spread: standard deviation of the takes' features
     (steps of 0.27 dB), below which there are none either: noisy takes teach the network noise; sweeps: gradient steps
-    on prototypes after that; many_takes, alike_q14: of the words that they move, see `rows_to_move`; row_rate_q16:
-    their learning rate, Q16; max_old_loss: share of the old words' exemplars that may be lost before the update is
-    undone; agreement_q14: least cosine of a take to the mean of the others; seed: of the order of examples and of the
-    rounding.
+    on prototypes after that; many_takes, alike_q14: of the words that they move, of fewer if the takes are noisy, see
+    `rows_to_move`; row_rate_q16: their learning rate, Q16; max_old_loss: share of the old words' exemplars that may be
+    lost before the update is undone; agreement_q14: least cosine of a take to the mean of the others; seed: of the
+    order of examples and of the rounding.
     """
 
     steps: int = 40
@@ -263,7 +263,8 @@ class Learner:
         new = [n for n, record in enumerate(records) if record.row == row]
         old = [n for n, record in enumerate(records) if record.row != row]
         queues: dict[bool, list[int]] = {True: [], False: []}
-        for number in range(self._steps_on([records[n] for n in new], config)):
+        clear = self._is_clear([records[n] for n in new], config.least_spread)
+        for number in range(config.steps if clear and len(new) >= config.least_takes else 0):
             fresh = number % 2 == 0 or not old
             if not queues[fresh]:
                 queues[fresh] = list(rng.permutation(new if fresh else old))
@@ -274,7 +275,7 @@ class Learner:
             yield report
         self._follow(row, report)
         kept = Counter(record.row for record in records)
-        moved = rows_to_move(self._classifier, kept, config.least_takes, config.many_takes, config.alike_q14)
+        moved = rows_to_move(self._classifier, kept, config.least_takes, config.many_takes, config.alike_q14, clear)
         if moved:
             units = self.embed_exemplars(report)
             for _ in range(config.sweeps):
@@ -308,11 +309,10 @@ class Learner:
         if row < self._classifier.config.base_rows:
             self._classifier.refresh_nearness()
 
-    def _steps_on(self, takes: list[Exemplar], config: LearnerConfig) -> int:
-        """Return how many steps of BPTT these takes are good for: all or none."""
+    def _is_clear(self, takes: list[Exemplar], least_spread: int) -> bool:
+        """Return whether no noise fills what is soft in these takes: that is what gradients would learn."""
         spread = sum(variance(self._own(record)) for record in takes)
-        clear = spread >= config.least_spread**2 * len(takes)
-        return config.steps if clear and len(takes) >= config.least_takes else 0
+        return spread >= least_spread**2 * len(takes)
 
     def embed_exemplars(self, report: TeachReport) -> NDArray[np.int16]:
         """Return the unit embeddings (int16 Q14, [n, H]) of the first exemplars, all that the idle tape has room for.

@@ -289,6 +289,7 @@ void el_unit_row(int32_t row);                                 /* a prototype be
 void el_no_directions(int32_t row);
 /* The unit vector at hand is a take, and joins them; sum: of the word's takes before it. It is at hand no more. */
 void el_directions_add(int32_t row, const int32_t *sum);
+int el_directions_have_a_say(int32_t row); /* whether the word has as many takes as they need */
 /* To be added to the cosine (Q14) of the unit vector at hand to this row. */
 int32_t el_taken_back(int32_t row, const int8_t *prototype, int32_t norm_q8);
 /* As an image has them: how many takes, the length of their mean (Q14) and of each direction (Q14), EL_DIRECTION_NUMBERS in

@@ -36,7 +36,7 @@ el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uin
     lesson->image = image;
     lesson->row = row;
     lesson->status = EL_OK;
-    lesson->steps = 0;
+    lesson->steps = lesson->sweeps = 0;
     lesson->left_out = 0;
     lesson->gained = 1;
     lesson->left[0] = lesson->left[1] = 0;
@@ -94,14 +94,20 @@ static int32_t draw(int fresh)
     return count;
 }
 
+/* Whether no noise fills what is soft in the word's takes: that is what gradients would learn. */
+static int is_clear(void)
+{
+    int32_t least = lesson->config.least_spread * lesson->config.least_spread;
+    return lesson->spread >= least * el_records_count(&el_rehearsal, lesson->row);
+}
+
 /* Begin the next gradient step; the row follows the weights first where a round of its takes is over. */
 static void next_step(void)
 {
     int32_t own = el_records_count(&el_rehearsal, lesson->row), others = el_exemplars() - own;
     int fresh = lesson->steps % 2 == 0 || others == 0;
     el_record record;
-    int32_t least = lesson->config.least_spread * lesson->config.least_spread;
-    if (own < lesson->config.least_takes || lesson->spread < least * own || lesson->steps >= lesson->config.steps) {
+    if (own < lesson->config.least_takes || !is_clear() || lesson->steps >= lesson->config.steps) {
         el_pass_begin(EL_FOLLOW_LAST);
         return;
     }
@@ -127,7 +133,9 @@ static int choose_slice(void)
 {
     const el_lesson_config *config = &lesson->config;
     int32_t row = EL_BASE_ROWS + lesson->number++, kept = el_records_count(&el_rehearsal, row);
-    if (kept >= config->many_takes || (kept >= config->least_takes && el_closest_class(row) >= config->alike_q14)) {
+    int many = kept >= config->many_takes, some = kept >= config->least_takes;
+    if ((is_clear() || !el_directions_have_a_say(row)) &&
+        (many || (some && el_closest_class(row) >= config->alike_q14))) {
         lesson->moved |= UINT32_C(1) << (row - EL_BASE_ROWS);
     }
     return row + 1 < el_device.rows;
@@ -283,7 +291,6 @@ static int next_stage(void)
         }
         break;
     case EL_KEEP_UNITS:
-        lesson->sweeps = 0;
         if (lesson->config.sweeps) {
             el_lesson_enter(EL_SWEEP);
         } else {

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from edgelearn.learning import adaptation
-from edgelearn.learning.adaptation import MOVED_BITS, SUM_BITS, WEIGHT_ONE, add_row_gradient, count_sweep, descend
+from edgelearn.learning.adaptation import (
+    MOVED_BITS,
+    SUM_BITS,
+    WEIGHT_ONE,
+    add_row_gradient,
+    count_sweep,
+    descend,
+    rows_to_move,
+)
+from edgelearn.learning.directions import LEAST_TAKES
 from edgelearn.learning.head import EXP2_Q15
 from edgelearn.learning.learner import Check, LearnerConfig, TeachReport
 from tests.learning.toy import HIDDEN, Toy, frames_in_all_voices, make_toy, takes_of
@@ -161,6 +171,19 @@ def test_words_of_few_takes_move_only_if_they_are_alike_another_class(monkeypatc
         # the row's own takes are heard before the steps, and again to follow them
         own = 2 * sum(kept[-2:])
         assert reports[-1].counts.frames == own + (sum(map(frames_in_all_voices, kept)) if moved else 0)
+
+
+def test_where_takes_are_noisy_no_row_moves_whose_directions_have_a_say() -> None:
+    toy = make_toy(0, capacity=16000)
+    rng = np.random.default_rng(3)
+    for takes in (LEAST_TAKES - 1, LEAST_TAKES):
+        toy.learner.enrol(takes_of(rng, takes))
+    kept = Counter(record.row for record in toy.memory.exemplars())
+    never, always = 1 << 15, -(1 << 15)
+    for many, alike_q14 in ((LEAST_TAKES - 1, never), (never, always)):
+        assert rows_to_move(toy.classifier, kept, 3, many, alike_q14, clear=True) == [3, 4]
+        assert rows_to_move(toy.classifier, kept, 3, many, alike_q14, clear=False) == [3]
+    assert rows_to_move(toy.classifier, {4: 2}, 3, LEAST_TAKES, always, clear=False) == []
 
 
 @pytest.mark.parametrize(("tape_frames", "kept"), [(40, 17), (4, 12), (3, 8)])

@@ -350,14 +350,19 @@ def test_sound_that_is_missing_while_frames_wait_is_missing_there(
 def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
     library: ctypes.CDLL, model: Model, speech: NDArray[np.int16], takes: list[NDArray[np.int8]]
 ) -> None:
-    """Words of clear, few and noisy takes, more takes of one of them: with what `VoiceDevice` does around a lesson."""
+    """Words of clear, few and noisy takes, more takes of one of them: with what `VoiceDevice` does around a lesson.
+
+    Two words are noisy. One of these has so many takes that its directions have a say: no sweeps are made for it, and
+    the memory has two takes left of all others.
+    """
     device = make_device(model)
     board = Board(library, model, device)
     loose = LearnerConfig(steps=6, sweeps=3, many_takes=3, max_old_loss=1.0, agreement_q14=-16384)
     backwards = [np.ascontiguousarray(take[::-1]) for take in takes]
     noisy = [np.maximum(take, 20) for take in takes]
     lessons = [
-        ("computer", takes), ("retupmoc", backwards[:2]), ("puter", [take[12:] for take in takes]), ("noisy", noisy)
+        ("computer", takes), ("retupmoc", backwards[:2]), ("puter", [take[12:] for take in takes]), ("noisy", noisy),
+        ("noisier", [*noisy[::-1], *noisy]),
     ]  # fmt: skip
     for name, mine in lessons:
         report = list(device.teach(name, mine, loose))[-1]
@@ -365,6 +370,7 @@ def test_lessons_one_after_the_other_are_those_of_the_device_in_python(
         done = board.teach(row, loose, model.open_set_q14)
         assert (done.gained, done.steps, done.left_out) == (report.gained, report.updates, report.truncated_frames)
         assert done.steps == (loose.steps if name in ("computer", "puter") else 0)
+        assert done.sweeps == (0 if name == "noisier" else loose.sweeps)
         assert done.threshold_q14 == device.model().word(name).threshold_q14
         assert done.old_after == round(report.old_after * done.old)
         assert library.el_add_word(row, done.threshold_q14) == OK
