@@ -312,6 +312,7 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
     },
     ("evaluate", "result"): {
         "protocol": "base, fewshot, stream or incremental",
+        "model": "base, fewshot, stream: path of the model that is measured: without `--model` the user's own",
         "metric, value": "base: accuracy",
         "accuracy": "base: share of clips decided for their word, against every class",
         "accuracy_float": "base: the same of the float64 twin with the same weights and thresholds",

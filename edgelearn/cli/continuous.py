@@ -32,7 +32,9 @@ def evaluate_stream(args: argparse.Namespace, appliance: Appliance, clips: list[
     for dataset in args.dataset or datasets:
         for fields in protocol.measure(dataset, novel):
             if args.json:
-                emit("result", protocol="stream", dataset=dataset, shots=SHOTS, **fields)
+                emit(
+                    "result", protocol="stream", model=appliance.path, dataset=dataset, shots=SHOTS, **fields,
+                )  # fmt: skip
             rows.append(_stream_row(dataset, fields))
     if not rows:
         raise UsageError(

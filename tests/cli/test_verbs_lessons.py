@@ -108,6 +108,7 @@ def test_evaluate_stream(cli: Cli, tmp_path: Path) -> None:
     lines = cli(*argv, "--json").lines
     assert len(lines) == 4
     wanted = {"miss_rate", "false_accepts_per_hour", "false_accepts_per_hour_upper95", "latency_ms_median", "hours"}
+    wanted.add("model")
     assert all(line.keys() >= wanted for line in lines)
     assert {(line["event"], line["protocol"], line["dataset"], line["shots"]) for line in lines} == {
         ("result", "stream", "mine", 5)

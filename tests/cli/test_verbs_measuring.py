@@ -244,6 +244,9 @@ def test_evaluate_base(cli: Cli, data: Path) -> None:
     assert abs(result["accuracy"] - result["accuracy_float"]) <= 0.2
     shown = cli("evaluate", "base", "--data", str(data))
     assert "bed" in shown.out
+    assert f"measuring {result['model']}\n" in shown.err
+    (shipped,) = cli("evaluate", "base", "--data", str(data), "--model", str(BASE_MODEL), "--json").lines
+    assert shipped["model"] == str(BASE_MODEL) != result["model"]
     assert "accuracy" in shown.err
     assert "no val clips" in cli("evaluate", "base", "--data", str(data), "--split", "val", code=2).err
 
@@ -254,6 +257,7 @@ def test_evaluate_fewshot(cli: Cli, data: Path) -> None:
     assert [line["learner"] for line in lines] == ["prototype", "delta_rule", "ridge", "sparse_bptt"]
     for line in lines:
         assert (line["protocol"], line["dataset"], line["condition"]) == ("fewshot", "mine", "clean")
+        assert line["model"].endswith("model.npz")
         assert line["across_speakers"] is False
         for metric in ("closed", "hit_at_1pct_fa", "hit_at_5pct_fa", "hit_auto", "fa_auto"):
             assert all(0 <= line[f"{metric}_k{shots}"] <= 1 for shots in (1, 3, 5))

@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.protocol == "incremental":
         return evaluate_incremental(args, clips)
     appliance = open_appliance(args)
+    say(f"measuring {appliance.path}")  # the user's own model, if there is one and no other was named
     measure = {"base": _base, "fewshot": _fewshot, "stream": evaluate_stream}[args.protocol]
     return measure(args, appliance, clips)
 
@@ -104,7 +105,7 @@ def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo])
     classes = device.classifier.rows - device.classifier.config.background_rows
     if args.json:
         emit(
-            "result", protocol="base", metric="accuracy", accuracy=result.accuracy,
+            "result", protocol="base", model=appliance.path, metric="accuracy", accuracy=result.accuracy,
             accuracy_float=result.accuracy_float, value=result.accuracy, low95=low, high95=high, n=result.clips,
             speakers=result.speakers, split=args.split, sparsity=result.counts.sparsity,
             classes=classes, peak_bytes=device.arena.high_water_bytes,
@@ -143,8 +144,8 @@ def _fewshot(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInf
             fields = measure(learner)
             if args.json:
                 emit(
-                    "result", protocol="fewshot", dataset=dataset, learner=learner, condition=args.condition,
-                    across_speakers=across, **fields,
+                    "result", protocol="fewshot", model=appliance.path, dataset=dataset, learner=learner,
+                    condition=args.condition, across_speakers=across, **fields,
                 )  # fmt: skip
             rows.append((dataset, learner, *(_percent(fields[name]) for name in shown)))
     if not rows:
