@@ -308,7 +308,7 @@ class Machine:
 
     def _power_off(self) -> None:
         """Lose all of the memory; what is said meanwhile nobody hears."""
-        deed, tally = self._cuts.popleft(), self.tally
+        deed, tally, generation = self._cuts.popleft(), self.tally, self.store.generation
         tally.power_cuts += 1
         tally.lessons_lost += self._session.busy or bool(self._done)
         self._log("power_cut", f"fails for {deed.off_s:g} s" + (" in the middle of writing" if self._torn else ""))
@@ -322,6 +322,7 @@ class Machine:
             self._sound.next(self.hop * missed)
         self._next_half += ahead + max(0, missed)
         self._power_on()
+        tally.lessons_lost += self.store.generation < generation  # what was being written
 
     def _power_on(self) -> None:
         """Start from the newest whole model in flash."""

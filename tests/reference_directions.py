@@ -46,7 +46,7 @@ class Word:
         self.rows, self.norms_q8 = [row for row, _ in made], [norm for _, norm in made]
         total = self.takes * self.mean_q14
         square = total * total + 2 * total * (dot(u, p) >> 14) + (1 << 28)
-        self.mean_q14 = math.isqrt(square) // (self.takes + 1)
+        self.mean_q14 = math.isqrt(max(0, square)) // (self.takes + 1)
         self.takes += 1
 
     def turned(self, first: list[int], second: list[int]) -> tuple[list[int], list[int]]:

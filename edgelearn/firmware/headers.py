@@ -139,7 +139,7 @@ def config_header(device: VoiceDevice, model: Model, learner: LearnerConfig) -> 
         "EL_BEGIN_FRAMES": BEGIN_FRAMES,
         "EL_END_FRAMES": END_FRAMES,
         "EL_BEGUN_FRAMES": BEGUN_FRAMES,
-        "EL_IDLE": identifier(idle_region(len(layers))),
+        "EL_IDLE_REGION": identifier(idle_region(len(layers))),
         "EL_ARENA_BYTES": device.arena.used_bytes,
     }
     defines = "".join(f"#define {name} {_number(value)}\n" for name, value in numbers.items())

@@ -106,7 +106,9 @@ def add_take(u: Any, p: Any, heard: Any, directions: Any, norms_q8: Any, lengths
         lengths_q14[k] = np.int32(isqrt(product(vectors[k], vectors[k])))
         norms_q8[k] = np.int32(quantise_prototype(vectors[k], directions[k]))
     sum_q14 = takes * mean_q14
-    heard[MEAN] = np.int32(isqrt(sum_q14 * sum_q14 + 2 * sum_q14 * (along_q28 >> 14) + (1 << 28)) // (takes + 1))
+    square_q28 = sum_q14 * sum_q14 + 2 * sum_q14 * (along_q28 >> 14) + (1 << 28)
+    # unit vectors are rounded: of a take that is the mean's very opposite it can be below 0
+    heard[MEAN] = np.int32(isqrt(max(np.int64(0), square_q28)) // (takes + 1))
     heard[TAKES] = np.int32(takes + 1)
 
 

@@ -123,21 +123,27 @@ class Recognizer:
         self._frontend.reset()
         self._endpointer.reset()
         self.frames = 0
-        self._quiet = 0  # the frames before it are without their noise already
         self.counts = Counts()
         self._start = self._fed = self._last = -1
         self._around = NOTHING_AROUND  # of the utterance under way, as far as it is heard
         self._stale = False
         self._spoken_counts = Counts()
-        self._last_heard: dict[str, int] = {}
-        self._command = NEVER  # the frame in which a word was heard last that was not within a talk
-        self._activity.reset()
+        self._forget()
 
     def gap(self) -> None:
-        """Say that sound is missing here: what was under way is dropped, the clock goes on."""
+        """Say that sound is missing here, nobody knows how much: what was under way is dropped, the clock goes on."""
         self._frontend.reset()
         self._endpointer.reset()
         self._give_up()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was heard and said before this frame is of no account for what comes."""
+        self._since = self.frames  # no utterance has a frame before it
+        self._quiet = self.frames  # the frames before it are without their noise already
+        self._last_heard: dict[str, int] = {}
+        self._command = NEVER  # the frame in which a word was heard last that was not within a talk
+        self._activity.reset()
 
     def weights_changed(self) -> None:
         """Say that learning changed the weights: M is rebuilt before it is used again, so that it stays exact."""
@@ -162,7 +168,7 @@ class Recognizer:
         code = self._endpointer.push(frame)
         if code == ONSET:
             self._give_up()
-            self._begin(max(0, now - config.lag_frames + 1), now)
+            self._begin(max(self._since, now - config.lag_frames + 1), now)
         elif code == SPEECH:
             self._feed(now + 1)
             self._last = now
@@ -236,12 +242,13 @@ class Recognizer:
 
     def _subtract(self, start: int, stop: int) -> None:
         """Take the noise off the frames of the ring from `start` up to `stop` that still have it."""
-        subtract_floor(self._ring, max(0, start, self._quiet), stop, self._floor, self._subtraction)
+        subtract_floor(self._ring, max(start, self._quiet), stop, self._floor, self._subtraction)
         self._quiet = max(self._quiet, stop)
 
     def _cut(self, now: int) -> NDArray[np.int8]:
         """Return the utterance under way (int8 Q6, [T, bands]), of which all was heard, with what is around it."""
-        before, after = min(self._around.before, self._start), min(self._around.after, now + 1 - self._fed)
+        before = min(self._around.before, self._start - self._since)
+        after = min(self._around.after, now + 1 - self._fed)
         self._subtract(self._fed, self._fed + after)
         at = np.arange(self._start - before, self._fed + after) % len(self._ring)
         return self._endpointer.config.surroundings.repeated(self._ring[at], before, after)

@@ -23,10 +23,23 @@ const el_records el_rehearsal = {
 const el_records el_last = {el_memory.last_records, EL_LAST_BYTES, el_memory.last_hat, el_memory.last_used};
 
 #define GAP 0x80 /* behind a frame that waits sound is missing */
+#define MOST_FRAMES (1 << 30) /* after eight months frames count from 0 again, in a pause */
 
 static int32_t newest(void)
 {
     return (el_device.next + el_device.waiting - 1) % EL_WAITING;
+}
+
+/* What was heard and said before this frame is of no account for what comes. */
+static void forget(void)
+{
+    el_device.start = -1;
+    el_device.since = el_device.quiet = el_device.frames;
+    el_device.command = EL_NEVER;
+    el_activity_reset(&el_device.activity);
+    for (int32_t n = 0; n < el_device.words; n++) {
+        el_device.word[n].last_heard = EL_NEVER;
+    }
 }
 
 void el_gap(void)
@@ -36,22 +49,17 @@ void el_gap(void)
     if (el_device.waiting) {
         el_device.code[newest()] |= GAP;
     } else {
-        el_device.start = -1;
+        forget();
     }
 }
 
 void el_reset(void)
 {
     el_device.waiting = el_device.next = el_device.taken_up = el_device.ending = el_device.noise_goes_on = 0;
+    el_device.frames = 0;
     el_gap();
-    el_device.frames = el_device.quiet = 0;
     el_device.fed = el_device.goal = el_device.last = -1;
     el_device.built = el_device.changes;
-    el_device.command = EL_NEVER;
-    el_activity_reset(&el_device.activity);
-    for (int32_t n = 0; n < el_device.words; n++) {
-        el_device.word[n].last_heard = EL_NEVER;
-    }
 }
 
 /* Whether the utterance is said in the middle of a talk. */
@@ -100,7 +108,7 @@ static int32_t later(int32_t a, int32_t b)
 /* What is around the utterance that has ended, as far as it is there. */
 static void look_around(void)
 {
-    el_device.before = el_device.noisy ? sooner(EL_OUTER_PRE_FRAMES, el_device.start) : 0;
+    el_device.before = el_device.noisy ? sooner(EL_OUTER_PRE_FRAMES, el_device.start - el_device.since) : 0;
     el_device.after = el_device.noisy ? sooner(EL_OUTER_POST_FRAMES, el_device.frames - el_device.fed) : 0;
     subtract(el_device.fed + el_device.after);
     el_device.first = el_device.start;
@@ -175,7 +183,7 @@ static void hear(int32_t start, int32_t goal)
 {
     el_device.start = el_device.fed = start;
     el_device.goal = goal;
-    el_device.quiet = later(el_device.quiet, el_device.noisy ? later(0, start - EL_OUTER_PRE_FRAMES) : start);
+    el_device.quiet = later(el_device.quiet, el_device.noisy ? start - EL_OUTER_PRE_FRAMES : start);
     subtract(start);
     el_state_reset(&el_listening);
     el_device.built = el_device.changes;
@@ -228,16 +236,22 @@ static int follow_speech(int32_t now)
 /* Take up the next frame that waits: into the ring, and what the end pointer said of it. */
 static void take_up(void)
 {
-    int32_t now = el_device.frames++;
-    int8_t *place = el_memory.listening_ring + now % EL_RING_FRAMES * EL_INPUTS;
     const int8_t *frame = el_device.frame[el_device.next];
+    int32_t now;
+    int8_t *place;
+    if (el_device.frames >= MOST_FRAMES && (el_device.code[el_device.next] & ~GAP) == EL_IDLE) {
+        el_device.frames = 0;
+        forget();
+    }
+    now = el_device.frames++;
+    place = el_memory.listening_ring + now % EL_RING_FRAMES * EL_INPUTS;
     for (int b = 0; b < EL_BANDS; b++) {
         place[b] = frame[b];
     }
     el_device.followed = 1;
     switch (el_device.code[el_device.next] & ~GAP) {
     case EL_ONSET:
-        begin(later(0, now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES), now, 0, 0);
+        begin(later(el_device.since, now - EL_ONSET_FRAMES + 1 - EL_PRE_FRAMES), now, 0, 0);
         break;
     case EL_SPEECH:
         el_device.goal = now + 1;
@@ -264,7 +278,7 @@ static void take_up(void)
 static void let_go(void)
 {
     if (el_device.code[el_device.next] & GAP) {
-        el_device.start = -1;
+        forget();
     }
     el_device.next = (el_device.next + 1) % EL_WAITING;
     el_device.waiting--;

@@ -72,7 +72,7 @@ void el_directions_add(int32_t row, const int32_t *sum)
     int32_t *lengths = el_memory.classifier_directions_lengths + n * EL_DIRECTIONS;
     int32_t *newest = vector(EL_DIRECTIONS), *shortest = newest;
     const int16_t *unit = el_memory.classifier_embedding;
-    int64_t takes = heard[TAKES], sum_q14 = takes * heard[MEAN], share_q14, along_q28 = 0;
+    int64_t takes = heard[TAKES], sum_q14 = takes * heard[MEAN], share_q14, along_q28 = 0, square_q28;
     if (takes >= EL_MOST_TAKES) {
         return;
     }
@@ -109,8 +109,9 @@ void el_directions_add(int32_t row, const int32_t *sum)
         lengths[k] = (int32_t)el_isqrt(product(vector(k), vector(k)));
         norms[k] = el_quantise(vector(k), 1, NULL, 0, direction(n, k));
     }
-    heard[MEAN] =
-        (int32_t)(el_isqrt(sum_q14 * sum_q14 + 2 * sum_q14 * (along_q28 >> 14) + (INT64_C(1) << 28)) / (takes + 1));
+    square_q28 = sum_q14 * sum_q14 + 2 * sum_q14 * (along_q28 >> 14) + (INT64_C(1) << 28);
+    /* unit vectors are rounded: of a take that is the mean's very opposite it can be below 0 */
+    heard[MEAN] = (int32_t)(el_isqrt(square_q28 > 0 ? square_q28 : 0) / (takes + 1));
     heard[TAKES]++;
 }
 

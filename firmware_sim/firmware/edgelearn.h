@@ -107,7 +107,9 @@ typedef enum {
     EL_BAD_NUMBER,
     EL_FULL,
     EL_NOT_SAVED, /* weights, or rows besides the one that is taught, are not those of the image */
-    EL_REFUSED    /* the lesson cost the old words too much and was undone */
+    EL_REFUSED,   /* the lesson cost the old words too much and was undone */
+    EL_BUSY,      /* slices of something else are left, or the row is not the one that is being enrolled */
+    EL_NOT_ENROLLED /* another row than this was enrolled last, or none since the model was loaded */
 } el_status;
 
 /* How a word is learned, see LearnerConfig in edgelearn/learning/learner.py. */
@@ -179,6 +181,7 @@ typedef struct {
 /* What goes on outside of the arena. Frames count from the start of the stream. */
 typedef struct {
     int32_t frames, start, fed, last;
+    int32_t since;                   /* the first frame that nothing is missing behind: an utterance has none before it */
     int32_t command;                 /* the frame in which a word was heard last that was not within a talk */
     int32_t quiet;                   /* the frames before it are without their noise already */
     int32_t goal, ending;            /* the network is to run up to this frame, and whether to decide then */
@@ -197,6 +200,7 @@ typedef struct {
     int32_t changing;        /* they are half changed: nothing can be listened to */
     int32_t rows, words;
     int32_t takes; /* of the word that was enrolled last */
+    int32_t enrolling, enrolled; /* the row that takes join now, and the one that may be taught: -1, none */
     uint32_t generation;
     el_word word[EL_ROWS];
     enum { EL_JOB_NONE, EL_JOB_TAKE, EL_JOB_STEP, EL_JOB_LESSON } job;
@@ -314,6 +318,8 @@ el_status el_records_add(
     int32_t before, int32_t after);
 int el_records_next(const el_records *records, int32_t offset, el_record *record); /* 0 at the end */
 int32_t el_records_count(const el_records *records, int32_t row);
+/* The bytes of the records of rows below `rows`, the first ones: a word that is being enrolled has the last. */
+int32_t el_records_below(const el_records *records, int32_t rows);
 int32_t el_exemplars(void);                         /* records of the rehearsal memory */
 int el_exemplar(int32_t number, el_record *record); /* one of them, in order of arrival; 0 if there is none */
 void el_records_decode(const el_records *records, const el_record *record, int8_t *frames);
@@ -349,30 +355,31 @@ int el_listen(el_event *event, int *heard);
 /* Both: take samples, stop after one whole frame or one word, return how many were taken. */
 size_t el_push(const int16_t *samples, size_t count, el_event *event, int *heard);
 
-/* -- learning.c: an utterance, a gradient step */
+/* -- teach.c: what a program calls to teach, in slices or not. Nothing begins (EL_BUSY, -1) while slices are left. */
 
 /* The unit vector of an utterance in all voices goes to classifier_embedding. An utterance is int8 Q6 [count][EL_BANDS]:
  * EL_OUTER_PRE_FRAMES before what its own voice hears, and EL_OUTER_POST_FRAMES after it. */
-void el_embed(const int8_t *frames, int32_t count);
-
-/* -- teach.c: what a program calls to teach, in slices or not */
-
-/* Do one slice of what was begun last: about one frame of the network, at most. Returns 0 when it is done. */
+el_status el_embed(const int8_t *frames, int32_t count);
+/* Do one slice of what was begun last: a frame of the network, or little more; about ten where a take ends or a lesson was
+ * refused. Returns 0 when it is done. */
 int el_slice(void);
-int32_t el_enrol_begin(void);                        /* the row of a new word, or -1: no room */
-void el_enrol_more(int32_t row, int32_t weight);     /* takes join a row that stands for `weight` takes already */
+int32_t el_enrol_begin(void);                         /* the row of a new word, or -1: no room */
+el_status el_enrol_more(int32_t row, int32_t weight); /* takes join a row that stands for `weight` takes already */
 /* A take, an utterance that is kept until it is done: the unit vector, then the record. */
-void el_take_begin(int32_t row, const int8_t *frames, int32_t count);
-void el_enrol_end(int32_t row);
+el_status el_take_begin(int32_t row, const int8_t *frames, int32_t count);
+el_status el_enrol_end(int32_t row);
+/* Give up what is being enrolled: takes, and those that made room for them, are again what they are in the image. Without it
+ * takes of a word that was given up last until another is enrolled; no image has them. */
+el_status el_enrol_cancel(const uint8_t *image, size_t size);
 /* The row that was enrolled last. image: the model in flash before it was enrolled, which what is not kept comes from; kept
  * until the lesson is done. Its result is el_device.lesson. */
 el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size);
 el_status el_add_word(int32_t row, int32_t threshold_q14);
 /* One gradient step on a record of the rehearsal memory; its result is el_device.gradient_step.result. */
-void el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
+el_status el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16);
 /* The same, begun and done. */
 el_status el_enrol_take(int32_t row, const int8_t *frames, int32_t count);
 el_status el_teach(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size);
-void el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step);
+el_status el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step);
 
 #endif

@@ -82,7 +82,8 @@ static uint32_t image_bytes(uint32_t rows, uint32_t words, uint32_t rehearsal)
 
 size_t el_image_bytes(void)
 {
-    return image_bytes((uint32_t)el_device.rows, (uint32_t)el_device.words, (uint32_t)*el_rehearsal.used);
+    uint32_t rehearsal = (uint32_t)el_records_below(&el_rehearsal, el_device.rows);
+    return image_bytes((uint32_t)el_device.rows, (uint32_t)el_device.words, rehearsal);
 }
 
 /* All of the header but the checksum. */
@@ -297,6 +298,7 @@ static void take_over(const uint8_t *image)
     el_device.words = (int32_t)read32(image + AT_WORDS);
     el_device.saturations = 0;
     el_device.takes = 0;
+    el_device.enrolling = el_device.enrolled = -1;
     for (int k = 0; k < EL_LAYERS; k++) {
         const el_layer *layer = &el_layers[k];
         uint32_t weights = layer_weights(layer);
@@ -388,7 +390,7 @@ static void put_contents(sink *to, const uint8_t *header)
         write32(bytes + 4, (uint32_t)word->threshold_q14);
         put(to, bytes, WORD_BYTES);
     }
-    put(to, el_rehearsal.bytes, (size_t)*el_rehearsal.used);
+    put(to, el_rehearsal.bytes, (size_t)el_records_below(&el_rehearsal, el_device.rows));
 }
 
 void el_save(uint32_t generation, void (*write)(void *context, const uint8_t *bytes, size_t count), void *context)
@@ -402,7 +404,7 @@ void el_save(uint32_t generation, void (*write)(void *context, const uint8_t *by
     write32(header + AT_DIGEST, EL_DIGEST);
     write32(header + AT_ROWS, (uint32_t)el_device.rows);
     write32(header + AT_WORDS, (uint32_t)el_device.words);
-    write32(header + AT_REHEARSAL, (uint32_t)*el_rehearsal.used);
+    write32(header + AT_REHEARSAL, (uint32_t)el_records_below(&el_rehearsal, el_device.rows));
     put_contents(&check, header);
     write32(header + AT_CRC, check.crc);
     write(context, header, CHECKED_FROM);

@@ -31,8 +31,8 @@ static int frames_left(el_run *run)
         if (run->voice == 0) {
             int32_t first = EL_OUTER_PRE_FRAMES;
             run->sounding = el_sounding(
-                run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_RING_FRAMES, &first, run->spoken, EL_OUTER_PRE_FRAMES,
-                EL_OUTER_POST_FRAMES);
+                run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, run->spoken + EL_OUTER_FRAMES, &first, run->spoken,
+                EL_OUTER_PRE_FRAMES, EL_OUTER_POST_FRAMES);
             run->first = first - EL_OUTER_PRE_FRAMES;
             el_own_voice_done(el_memory.learning_pool);
         }
@@ -67,14 +67,6 @@ void el_utterance_begin(const int8_t *frames, int32_t count)
 {
     el_run_begin(
         &el_learning, frames + EL_OUTER_PRE_FRAMES * EL_INPUTS, count - EL_OUTER_FRAMES, count, EL_VOICES);
-}
-
-void el_embed(const int8_t *frames, int32_t count)
-{
-    el_utterance_begin(frames, count);
-    while (el_run_frame()) {
-    }
-    el_embedding(el_memory.learning_pool);
 }
 
 /* The learning rate in the units of this step's normalised gradient, as mult / 2^shift. */

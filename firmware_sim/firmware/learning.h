@@ -6,7 +6,7 @@
 
 /* Between two gradient steps the gates on the tape are idle: the order of the exemplars is drawn there, and the sweeps
  * keep the gradients of the taught rows there (int32 [rows][EL_HIDDEN]), and behind them unit embeddings of exemplars. */
-#define el_idle (el_memory.EL_IDLE)
+#define el_idle (el_memory.EL_IDLE_REGION)
 /* What its own voice hears of the exemplar that is decoded in learning_frames. */
 #define el_own_frames (el_memory.learning_frames + EL_OUTER_PRE_FRAMES * EL_BANDS)
 #define EL_IDLE_NUMBERS ((int32_t)(sizeof el_idle.i16 / sizeof el_idle.i16[0]))

@@ -22,23 +22,25 @@ static el_lesson *const lesson = &el_device.lesson;
 
 el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size)
 {
-    el_status status = el_image_sizes(image, size);
-    if (status != EL_OK) {
-        return status;
+    if (el_device.job != EL_JOB_NONE) {
+        return EL_BUSY;
+    }
+    /* nothing that is read of it is of the one before */
+    lesson->gained = lesson->old_before = lesson->old_after = lesson->old = lesson->threshold_q14 = 0;
+    lesson->steps = lesson->sweeps = lesson->left_out = 0;
+    lesson->status = row == el_device.enrolled ? el_image_sizes(image, size) : EL_NOT_ENROLLED;
+    if (lesson->status != EL_OK) {
+        return lesson->status;
     }
     if (el_device.rows != el_image_rows(image) + (row == el_image_rows(image))) {
-        return EL_NOT_SAVED; /* another row could not be put back */
+        return lesson->status = EL_NOT_SAVED; /* another row could not be put back */
     }
     if (el_exemplars() > EL_IDLE_NUMBERS) {
-        return EL_FULL;
+        return lesson->status = EL_FULL;
     }
     lesson->config = *config;
     lesson->image = image;
     lesson->row = row;
-    lesson->status = EL_OK;
-    lesson->steps = lesson->sweeps = 0;
-    lesson->left_out = 0;
-    lesson->gained = 1;
     lesson->left[0] = lesson->left[1] = 0;
     el_random_start(&lesson->random);
     el_device.job = EL_JOB_LESSON;
@@ -327,6 +329,7 @@ static int next_stage(void)
         el_device.changes++;
         if (lesson->status == EL_REFUSED) {
             el_image_records(lesson->image); /* the word that was enrolled is gone with its takes */
+            el_device.enrolled = -1;
             return end(EL_REFUSED);
         }
         lesson->old_after = lesson->old_before;

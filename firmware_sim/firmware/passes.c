@@ -149,7 +149,7 @@ int el_pass_slice(void)
                 }
             } else if (!el_run_frame()) {
                 el_embedding(el_memory.learning_pool);
-                if (lesson->stage == EL_THRESHOLD && el_device.run.voices == 0 && is_near()) {
+                if (lesson->stage == EL_THRESHOLD && el_device.run.voices == 0 && el_device.run.spoken && is_near()) {
                     el_device.run.voices = EL_VOICES;
                     return 1;
                 }

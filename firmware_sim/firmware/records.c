@@ -76,6 +76,16 @@ int32_t el_records_count(const el_records *records, int32_t row)
     return count;
 }
 
+int32_t el_records_below(const el_records *records, int32_t rows)
+{
+    el_record record;
+    int32_t at = 0;
+    while (el_records_next(records, at, &record) && record.row < rows) {
+        at += record.size;
+    }
+    return at;
+}
+
 int32_t el_exemplars(void)
 {
     el_record record;

@@ -1,30 +1,70 @@
-/* Teaching, begun and then done in slices, so that a main loop can listen between any two of them. */
+/* Teaching, begun and then done in slices, so that a main loop can listen between any two of them.
+ *
+ * One thing at a time: nothing begins while slices of another are left, which share its scratch.
+ */
 #include "learning.h"
+
+static int is_busy(void)
+{
+    return el_device.job != EL_JOB_NONE;
+}
+
+static void enrol(int32_t row)
+{
+    *el_rehearsal.used = el_records_below(&el_rehearsal, el_device.rows); /* without those of a word that was given up */
+    el_clear(el_memory.learning_enrolled, EL_HIDDEN);
+    el_device.enrolling = row;
+    el_device.enrolled = -1;
+}
 
 int32_t el_enrol_begin(void)
 {
-    el_clear(el_memory.learning_enrolled, EL_HIDDEN);
-    el_device.takes = 0;
-    if (el_device.rows == EL_ROWS) {
+    if (is_busy() || el_device.rows == EL_ROWS) {
         return -1;
     }
+    enrol(el_device.rows);
+    el_device.takes = 0;
     el_no_directions(el_device.rows);
     return el_device.rows;
 }
 
-void el_enrol_more(int32_t row, int32_t weight)
+el_status el_enrol_more(int32_t row, int32_t weight)
 {
+    if (is_busy()) {
+        return EL_BUSY;
+    }
+    enrol(row);
     el_unit_row(row);
-    el_clear(el_memory.learning_enrolled, EL_HIDDEN);
     el_add_unit(el_memory.learning_enrolled, weight);
     el_device.takes = weight;
+    return EL_OK;
 }
 
-void el_take_begin(int32_t row, const int8_t *frames, int32_t count)
+el_status el_enrol_cancel(const uint8_t *image, size_t size)
 {
-    el_device.lesson.row = row;
+    el_status status = is_busy() ? EL_BUSY : el_image_sizes(image, size);
+    if (status == EL_OK && el_device.enrolling < 0) {
+        status = EL_NOT_ENROLLED;
+    }
+    if (status == EL_OK && el_device.rows != el_image_rows(image)) {
+        status = EL_NOT_SAVED;
+    }
+    if (status == EL_OK) {
+        el_image_records(image);
+        el_device.enrolling = -1;
+        el_device.changes++; /* of directions */
+    }
+    return status;
+}
+
+el_status el_take_begin(int32_t row, const int8_t *frames, int32_t count)
+{
+    if (is_busy() || row != el_device.enrolling) {
+        return EL_BUSY;
+    }
     el_utterance_begin(frames, count);
     el_device.job = EL_JOB_TAKE;
+    return EL_OK;
 }
 
 static int take_slice(void)
@@ -36,24 +76,30 @@ static int take_slice(void)
         return 1;
     }
     el_embedding(el_memory.learning_pool);
-    if (el_device.lesson.row >= EL_BASE_ROWS) {
-        el_directions_add(el_device.lesson.row, el_memory.learning_enrolled);
+    if (el_device.enrolling >= EL_BASE_ROWS) {
+        el_directions_add(el_device.enrolling, el_memory.learning_enrolled);
         el_embedding(el_memory.learning_pool);
     }
     el_add_unit(el_memory.learning_enrolled, 1);
     el_device.takes++;
     el_device.lesson.status =
         el_records_add(
-            &el_rehearsal, el_device.lesson.row, run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_OUTER_PRE_FRAMES,
+            &el_rehearsal, el_device.enrolling, run->frames - EL_OUTER_PRE_FRAMES * EL_INPUTS, EL_OUTER_PRE_FRAMES,
             count, EL_RING_FRAMES, before, after);
     return 0;
 }
 
-void el_enrol_end(int32_t row)
+el_status el_enrol_end(int32_t row)
 {
+    if (is_busy() || row != el_device.enrolling) {
+        return EL_BUSY;
+    }
     el_device.rows = row < el_device.rows ? el_device.rows : row + 1;
     el_set_row(row, el_memory.learning_enrolled, 1, NULL, 0);
+    el_device.enrolling = -1;
+    el_device.enrolled = row;
     el_device.changes++;
+    return EL_OK;
 }
 
 el_status el_add_word(int32_t row, int32_t threshold_q14)
@@ -70,10 +116,26 @@ el_status el_add_word(int32_t row, int32_t threshold_q14)
     return EL_OK;
 }
 
-void el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
+el_status el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
 {
+    if (is_busy()) {
+        return EL_BUSY;
+    }
     el_step_begin(record, seed, rate_q16);
     el_device.job = EL_JOB_STEP;
+    return EL_OK;
+}
+
+el_status el_embed(const int8_t *frames, int32_t count)
+{
+    if (is_busy()) {
+        return EL_BUSY;
+    }
+    el_utterance_begin(frames, count);
+    while (el_run_frame()) {
+    }
+    el_embedding(el_memory.learning_pool);
+    return EL_OK;
 }
 
 int el_slice(void)
@@ -104,9 +166,12 @@ static void finish(void)
 
 el_status el_enrol_take(int32_t row, const int8_t *frames, int32_t count)
 {
-    el_take_begin(row, frames, count);
-    finish();
-    return el_device.lesson.status;
+    el_status status = el_take_begin(row, frames, count);
+    if (status == EL_OK) {
+        finish();
+        status = el_device.lesson.status;
+    }
+    return status;
 }
 
 el_status el_teach(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size)
@@ -119,9 +184,12 @@ el_status el_teach(int32_t row, const el_lesson_config *config, const uint8_t *i
     return status;
 }
 
-void el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step)
+el_status el_learn(const el_record *record, uint32_t seed, int32_t rate_q16, el_step *step)
 {
-    el_learn_begin(record, seed, rate_q16);
-    finish();
-    *step = el_device.gradient_step.result;
+    el_status status = el_learn_begin(record, seed, rate_q16);
+    if (status == EL_OK) {
+        finish();
+        *step = el_device.gradient_step.result;
+    }
+    return status;
 }

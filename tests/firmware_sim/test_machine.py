@@ -261,6 +261,7 @@ def test_a_power_cut_leaves_the_old_model_or_the_new_one(model: Model, run: Mach
         )  # fmt: skip
         assert machine.tally.commits == commits
         assert machine.tally.power_cuts == 1
+        assert machine.tally.lessons_lost == 1 - commits
         assert machine.meter.ns["off"] == 300 * MS
         assert machine.meter.aj["off"] == 0
         heard = [one.text for one in machine.tally.log if one.what == "word" and one.at_s > 10]

@@ -126,6 +126,24 @@ def test_what_lies_along_them_counts_for_less_the_more_takes_say_so_and_what_doe
         assert least * distance <= added(directions, unit(u), total[None])[0] / 16384 <= most * distance
 
 
+def test_a_take_that_is_the_very_opposite_of_the_mean_leaves_a_mean_of_nothing(rng: np.random.Generator) -> None:
+    """Rounded unit vectors may be longer than 1: what is left of the mean's square is then below 0."""
+    below = 0
+    for _ in range(100):
+        take = takes_of(rng, 1, hidden=128)[0]
+        total = take.astype(np.int32) << 8
+        mean = np.empty(128, np.int16)
+        unit_embedding(total, mean)
+        directions, scratch = fresh(1, 128), np.empty(128 * (DIRECTIONS + 1), np.int32)
+        directions._heard[0] = 1, 1 << 14
+        directions.add(0, -mean, total, scratch)
+        squared = mean.astype(int) @ mean > 1 << 28
+        below += squared
+        assert directions.pack(1).heard[0, 0] == 2
+        assert directions.pack(1).heard[0, 1] <= (0 if squared else 128)
+    assert 20 < below < 80
+
+
 def test_a_word_of_few_takes_is_its_prototype(rng: np.random.Generator) -> None:
     for count in (LEAST_TAKES - 1, LEAST_TAKES):
         classifier = Classifier(ClassifierConfig(HIDDEN, 3, 2), Arena(8192))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgelearn.audio.activity import ActivityReadout
+from edgelearn.audio.activity import NEVER, ActivityReadout
 from edgelearn.audio.endpoint import END, ONSET, SPEECH, Endpointer
 from edgelearn.device.arena import Arena
 from edgelearn.runtime.model import Model
@@ -25,6 +25,8 @@ Sound = NDArray[np.int16]
 Frames = NDArray[np.int8]
 Stream = Callable[..., Sound]
 HOP_S = 0.02
+BED_AT = 4000 + 800
+"""Where the word begins in a stream of "bed", in samples."""
 
 
 def hear(recognizer: Recognizer, sound: Sound, block: int = 1600) -> list[Event]:
@@ -204,6 +206,39 @@ def test_after_a_gap_the_clock_goes_on_and_nothing_old_is_heard(all_heard: Voice
     events = recognizer.push(sound) + recognizer.push(np.zeros(8000, np.int16))
     assert len(events) == 1
     assert events[0].start_s == pytest.approx(frames * HOP_S + 1 + 0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("noise", [0, 400])
+@pytest.mark.parametrize("before", ["bed", "banana", "window"])
+def test_after_a_gap_all_is_as_in_a_stream_that_begins_there(
+    device: VoiceDevice, stream: Stream, before: str, noise: int
+) -> None:
+    """Whatever was said before: not its frames, nor that somebody spoke, nor that this very word was heard."""
+    recognizer, found = device.recognizer, []
+    rng = np.random.default_rng(2)
+    recognizer.refractory_frames = 200
+    recognizer.on_utterance = found.append
+
+    def noisy(sound: Sound) -> Sound:
+        return np.clip(sound + noise * rng.standard_normal(len(sound)), -32768, 32767).astype(np.int16)
+
+    first, second = noisy(stream(before)), noisy(stream("bed"))[BED_AT - 960 :]
+    wanted = [(e.word, e.score, e.start_s) for e in hear(recognizer, second)]
+    heard = found[0]
+    assert heard.start == 0  # there would be more before it
+    for cut in (len(first), len(first) - 5000, 9000):
+        recognizer.reset()
+        recognizer.push(first[:cut])
+        recognizer.gap()
+        begun = recognizer.frames
+        found.clear()
+        events = recognizer.push(second) + recognizer.push(np.zeros(8000, np.int16))
+        assert [(e.word, e.score, round(e.start_s - begun * HOP_S, 3)) for e in events] == [
+            (word, score, round(start_s, 3)) for word, score, start_s in wanted
+        ]
+        assert (found[0].start - begun, found[0].spoken) == (heard.start, heard.spoken)
+        np.testing.assert_array_equal(found[0].frames, heard.frames)
+        assert found[0].talk == NEVER
 
 
 def test_a_word_rests_for_its_refractory_time_in_sound(all_heard: VoiceDevice, stream: Stream) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,8 @@ from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice
-from firmware_sim.toolchain import missing_tools
+from firmware_sim.toolchain import build_host, missing_tools
+from tests.firmware_sim.firmware.board import PROBE, SANITIZERS, Lesson
 from tests.firmware_sim.firmware.twin import BenchScript
 
 BUDGET = 256 * 1024
@@ -139,3 +142,15 @@ def make_device(model: Model) -> VoiceDevice:
 def with_thresholds(model: Model, theta_x_q13: int, theta_h_q13: int) -> Model:
     layers = tuple(replace(n, theta_x_q13=theta_x_q13, theta_h_q13=theta_h_q13) for n in model.network.layers)
     return replace(model, network=replace(model.network, layers=layers))
+
+
+@pytest.fixture(scope="session")
+def library(exported: Path, need: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    need("gcc")
+    folder = tmp_path_factory.mktemp("library") / "exported"
+    shutil.copytree(exported, folder)
+    (folder / "probe.c").write_text(PROBE)
+    loaded = ctypes.CDLL(str(build_host(folder, folder / "firmware.so", "-O1", *SANITIZERS, bench=False)))
+    loaded.t_lesson.restype = ctypes.POINTER(Lesson)
+    loaded.el_hear.restype = ctypes.c_size_t
+    return loaded

@@ -139,7 +139,7 @@ class BenchScript:
         else:
             self.threshold_q14 = device.learner.threshold_q14(self._row, device.model().open_set_q14)
         self.expected += [
-            f"lesson {10 if refused else 0}", f"steps {report.updates}", f"gained {int(report.gained)}",
+            f"lesson {10 if refused else 0}", f"steps {report.updates}", f"gained {int(report.gained and not refused)}",
             f"before {found[0][0]}", f"after {after}", f"old {found[0][1]}",
             f"left_out {report.truncated_frames}", f"threshold {self.threshold_q14}",
         ]  # fmt: skip
