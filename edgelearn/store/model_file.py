@@ -4,6 +4,7 @@
     NAME.prev       the generation before, for `undo_model`
     NAME.aside      what `undo_model` found in the place of the model and could not read
     .NAME.new       a write in progress, or what a power cut left of one; the next write replaces it
+    .NAME.undo      the model that `undo_model` is taking back, until it is NAME.prev
     .NAME.lock      held by the one process that is writing
 
 A file that is not a whole model is never overwritten.
@@ -58,6 +59,7 @@ def write_model(path: str | Path, model: ModelFile, replaces: int | None = None)
     place = _resolve(path)
     with _explain(place), _lock(place):
         previous = previous_path(place)
+        _finish_undo(place)
         old = _read_bytes(place) if place.exists() else None
         present = _generation(old, place) if old is not None else 0
         if replaces not in (None, present):
@@ -81,30 +83,62 @@ def undo_model(path: str | Path, check: Callable[[ModelFile], object] | None = N
     """Swap a model file with the generation before it; a second undo takes the first one back.
 
     check: is given the generation before, and raises for one that is not to be gone back to: nothing is swapped then.
-    A file in the place of the model that is not a whole one is kept as `NAME.aside`. Raises ModelFileError if there is
-    no generation before, or if it is damaged itself or the same as the present one.
+    A file in the place of the model that is not a whole one is kept as `NAME.aside`. After a failure or a power cut at
+    any moment the model is one of the two, whole, and the other one is not lost. Raises ModelFileError if there is no
+    generation before, or if it is damaged itself or the same as the present one.
     """
     place = _resolve(path)
     with _explain(place), _lock(place):
         previous = previous_path(place)
+        _finish_undo(place)
         if not previous.exists():
             raise ModelFileError(f"{path} has no generation before it", "there is nothing to undo")
         wanted = _read_bytes(previous)
         file = decode_model(wanted, str(previous))
         if check is not None:
             check(file)
-        mode = stat.S_IMODE(previous.stat().st_mode)
         present = _present_model(place)
         if present == wanted:
             raise ModelFileError(f"{path} is already the generation before", "there is nothing to undo")
-        replace_file(place, wanted, mode)
-        if present is not None:
-            replace_file(previous, present, mode)
+        if present is None:
+            replace_file(place, wanted, stat.S_IMODE(previous.stat().st_mode))
+            return
+        _keep_as(_taken_back(place), place, present)
+        # The place of the model is never empty; that of the generation before is, until `_finish_undo` fills it.
+        os.replace(previous, place)
+        _sync_folder(place.parent)
+        _finish_undo(place)
 
 
 def previous_path(path: str | Path) -> Path:
     """Return where the generation before a model file is kept."""
     return Path(path).with_name(Path(path).name + ".prev")
+
+
+def _taken_back(place: Path) -> Path:
+    return place.with_name(f".{place.name}.undo")
+
+
+def _keep_as(other: Path, place: Path, data: bytes) -> None:
+    """Give a file, whose bytes are `data`, another name as well: a disk that is full has room for that."""
+    try:
+        os.link(place, other)
+    except OSError:  # a file system without hard links, such as FAT: a copy
+        replace_file(other, data, stat.S_IMODE(place.stat().st_mode))
+    else:
+        _sync_folder(place.parent)
+
+
+def _finish_undo(place: Path) -> None:
+    """Do what is left of `undo_model`, which a power cut may have ended: the model taken back is the one before now."""
+    other, previous = _taken_back(place), previous_path(place)
+    if not other.exists():
+        return
+    if previous.exists():  # nothing was swapped: it is still in its own place, too
+        other.unlink()
+    else:
+        os.replace(other, previous)
+    _sync_folder(place.parent)
 
 
 def _present_model(place: Path) -> bytes | None:

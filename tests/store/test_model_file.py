@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -343,10 +344,10 @@ class PowerCut(BaseException):
     """Nothing after this happens, and nothing cleans up."""
 
 
-def interrupt(monkeypatch, error, step, torn):
+def interrupt(monkeypatch, error, step, torn, more=()):
     """Raise at the step-th system call that writes; count how many there are."""
     calls = []
-    for module, name in ((os, "open"), (os, "fsync"), (os, "replace")):
+    for module, name in ((os, "open"), (os, "fsync"), (os, "replace"), *more):
         real = getattr(module, name)
 
         def call(*args, real=real, name=name, **kwargs):
@@ -386,7 +387,8 @@ def test_an_interruption_at_any_step_leaves_the_old_or_the_new_model(tmp_path, m
         expected = "new" if action == "write" else "older"
         word = read_model(path).manifest["words"][0]
         assert word in ("old", expected)
-        read_model(previous_path(path))
+        if action == "write":
+            read_model(previous_path(path))
         seen.add(word)
         if finished:
             assert len(calls) < step
@@ -397,6 +399,71 @@ def test_an_interruption_at_any_step_leaves_the_old_or_the_new_model(tmp_path, m
     else:
         pytest.fail("never ran to its end")
     assert seen == {"old", expected}
+
+
+def no_links(*_args):
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "fat"])
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("error", [PowerCut(), OSError(28, "No space left on device")], ids=["power", "disk"])
+def test_an_undo_that_is_interrupted_at_any_step_loses_neither_model(tmp_path, monkeypatch, links, torn, error):
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    for step in range(1, 30):
+        path = tmp_path / str(step) / "m"
+        path.parent.mkdir()
+        write_model(path, make("older"))
+        write_model(path, make("newest"))
+        with pytest.MonkeyPatch.context() as patch:
+            calls = interrupt(patch, error, step, torn, [(os, "link")] if links else [])
+            with suppress(PowerCut, ModelFileError):
+                undo_model(path)
+        present = read_model(path).manifest["words"][0]
+        undo_model(path)
+        now, before = (read_model(place).manifest["words"][0] for place in (path, previous_path(path)))
+        assert (now, before) == (("older", "newest") if present == "newest" else ("newest", "older"))
+        assert sorted(os.listdir(path.parent)) == [".m.lock", "m", "m.prev"]
+        if len(calls) < step:
+            break
+    else:
+        pytest.fail("never ran to its end")
+
+
+def test_what_an_undo_that_was_interrupted_left_is_the_generation_before_a_write(tmp_path, monkeypatch):
+    path = tmp_path / "m"
+    write_model(path, make("older"))
+    write_model(path, make("newest"))
+    real = os.replace
+
+    def cut(source, target):
+        real(source, target)
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", cut)
+        with pytest.raises(PowerCut):
+            undo_model(path)
+    assert not previous_path(path).exists()
+    assert write_model(path, make("next")) == 3, "no number stands for two contents"
+    undo_model(path)
+    assert same(read_model(path), make("older"))
+
+
+def test_an_undo_needs_no_room_on_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "m"
+    write_model(path, make("older"))
+    write_model(path, make("newest"))
+
+    def full(*_args):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(model_file, "replace_file", full)
+    undo_model(path)
+    assert same(read_model(path), make("older"))
+    assert same(read_model(previous_path(path)), make("newest"))
 
 
 def test_leftovers_of_a_power_cut_are_harmless(tmp_path):
