@@ -11,6 +11,7 @@ from edgelearn.cli.arguments import open_model, settings
 from edgelearn.config import Settings
 from edgelearn.device.board import Board, load_board
 from edgelearn.device.cost import cost
+from edgelearn.errors import ModelFileError
 from edgelearn.learning.learner import LearnerConfig, TeachReport
 from edgelearn.runtime.model import Model, save_model
 from edgelearn.runtime.voice import VoiceDevice
@@ -42,6 +43,12 @@ class Appliance:
     def save(self) -> None:
         """Write the model as the device holds it now."""
         self.model = save_model(self.path, replace(self.device.model(), generation=self.model.generation))
+
+    def check(self, model: Model) -> None:
+        """Raise ModelFileError or BudgetExceeded if the device, as it listens, cannot go on with a model."""
+        if not self.model.is_like(model):
+            raise ModelFileError("that model is of another kind than the running session's", "start the session anew")
+        self.device.check(model)
 
     def added_fields(self, word: str, takes: int, seconds: float, report: TeachReport) -> dict[str, object]:
         """Return the fields of the event `added`."""

@@ -156,7 +156,7 @@ class LiveTeaching:
 
     def _undo(self, _: dict[str, Any], client: Client | None) -> None:
         appliance = self._appliance
-        model = go_back(appliance.path, appliance.model)
+        model = go_back(appliance.path, appliance.check)
         appliance.device.restore(model)
         appliance.model = model
         last_change = model.history[-1] if model.history else None

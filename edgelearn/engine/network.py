@@ -242,7 +242,13 @@ class Network:
         self.places = bind(*self.layers)
 
     def load(self, params: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Copy weights in, all of them or none.
+        """Copy weights in, all of them or none; keys and errors are those of `check`."""
+        self.check(params)
+        for key, array in self._param_views().items():
+            array[:] = params[key]
+
+    def check(self, params: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Raise what `load` would raise, and load nothing.
 
         Keys `layerK.weights_hi`, `layerK.weights_lo` (int8 [N+H, 4H]) and `layerK.bias` (int32 [4H]). Raises
         ModelFileError for a missing or unknown key, a wrong shape or type, a master outside [-32640, 32639],
@@ -268,8 +274,6 @@ class Network:
                 raise ModelFileError(f"layer{k}: a weight is outside [{MASTER_MIN}, {MASTER_MAX}]")
             if np.abs(bias.astype(np.int64)).max() > bias_limit(layer.inputs, layer.hidden):
                 raise ModelFileError(f"layer{k}: a bias is beyond +-{bias_limit(layer.inputs, layer.hidden)}")
-        for key, array in mine.items():
-            array[:] = params[key]
 
     def params(self) -> dict[str, npt.NDArray[Any]]:
         """Copy weights out, under the keys of `load`."""

@@ -161,16 +161,20 @@ class Classifier:
         return len(self._whitening) > 0
 
     def load(self, prototypes: NDArray[np.int8]) -> None:
-        """Take over the rows of a model file (int8 [rows, H]), base classes first."""
+        """Take over the rows of a model file (int8 [rows, H]), base classes first; raises as `check` does."""
+        self.check(prototypes)
+        self.rows = len(prototypes)
+        for k, row in enumerate(prototypes):
+            self._write_row(k, row)
+        self.refresh_nearness()
+
+    def check(self, prototypes: NDArray[np.int8]) -> None:
+        """Raise BudgetExceeded for more rows than the table has."""
         if len(prototypes) > self.config.rows:
             raise BudgetExceeded(
                 "classifier.prototypes", prototypes.nbytes, self._prototypes.nbytes, self._prototypes.nbytes,
                 "remove a word from the model first",
             )  # fmt: skip
-        self.rows = len(prototypes)
-        for k, row in enumerate(prototypes):
-            self._write_row(k, row)
-        self.refresh_nearness()
 
     def prototypes(self) -> NDArray[np.int8]:
         """Return a copy of all rows in use, for the model file."""

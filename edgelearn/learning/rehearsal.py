@@ -151,9 +151,12 @@ class RehearsalMemory:
 
     def exemplars(self) -> list[Exemplar]:
         """Return all records in order of arrival."""
+        return self._exemplars(self._bytes[: self.used_bytes])
+
+    def _exemplars(self, records: NDArray[np.uint8]) -> list[Exemplar]:
         found, at = [], 0
-        while at < self.used_bytes:
-            row, frames, low, high = map(int, self._bytes[at : at + HEADER_BYTES])
+        while at < len(records):
+            row, frames, low, high = map(int, records[at : at + HEADER_BYTES])
             size, surrounded = (low | high << 8) % WITH_SURROUNDINGS, (high << 8) >= WITH_SURROUNDINGS
             lacking = 0 if surrounded or frames == 0 else sum(self.around)
             found.append(Exemplar(at, size, row, frames + lacking, surrounded))
@@ -229,9 +232,16 @@ class RehearsalMemory:
         return packed
 
     def unpack(self, records: NDArray[np.uint8]) -> None:
-        """Take over the records of a model file.
+        """Take over the records of a model file; raises as `check` does."""
+        self.check(records)
+        self._bytes[: len(records)] = records
+        self._used[0] = len(records)
 
-        Raises BudgetExceeded if they need more than the capacity, ModelFileError if they are not whole records.
+    def check(self, records: NDArray[np.uint8], rows: int = 256) -> None:
+        """Raise what forbids to take over records of words at so many rows.
+
+        That is BudgetExceeded if they need more than the capacity, ModelFileError if they are not whole records, or
+        records of a word that is not there.
         """
         if len(records) > self.capacity_bytes:
             raise BudgetExceeded(
@@ -240,5 +250,7 @@ class RehearsalMemory:
             )  # fmt: skip
         if not whole_records(records, len(self._hat)):
             raise ModelFileError("the rehearsal memory is not made of whole records", "go back with `edgelearn undo`")
-        self._bytes[: len(records)] = records
-        self._used[0] = len(records)
+        if any(record.row >= rows for record in self._exemplars(records)):
+            raise ModelFileError(
+                "the rehearsal memory has takes of a word that is not there", "go back with `edgelearn undo`"
+            )

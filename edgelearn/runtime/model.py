@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -289,18 +290,19 @@ def open_user_model(path: Path) -> Model:
     return load_model(path)
 
 
-def go_back(path: Path, running: Model | None = None) -> Model:
+def go_back(path: Path, check: Callable[[Model], object] | None = None) -> Model:
     """Swap a model file with the generation before it, which has to be a model that can be used, and return that.
 
-    running: the model of a session that is to go on with it. Raises ModelFileError, and swaps nothing, otherwise.
+    check: is given it, and raises for one that a device cannot go on with. Raises ModelFileError, or what `check` does,
+    and swaps nothing, otherwise.
     """
 
-    def check(file: ModelFile) -> None:
+    def check_file(file: ModelFile) -> None:
         before = Model.from_file(file, previous_path(path))
-        if running is not None and not running.is_like(before):
-            raise ModelFileError("the model before is of another kind than the running session's", "start it anew")
+        if check is not None:
+            check(before)
 
-    undo_model(path, check)
+    undo_model(path, check_file)
     return load_model(path)
 
 

@@ -17,7 +17,7 @@ from edgelearn.device.plan import Choice, Plan, needed_bytes
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.counts import Counts
 from edgelearn.engine.network import Network, warm_up
-from edgelearn.errors import ModelFileError, TakeRejected, UsageError
+from edgelearn.errors import TakeRejected, UsageError
 from edgelearn.learning.adaptation import descend
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.directions import DIRECTIONS, Directions
@@ -108,18 +108,25 @@ class VoiceDevice:
         )  # fmt: skip
 
     def restore(self, model: Model) -> None:
-        """Load a model of the same shapes over what the arena holds."""
+        """Load a model of the same shapes over what the arena holds; raises as `check` does, and loads nothing then."""
+        self.check(model)
         self.network.load(model.params)
         self.classifier.load(model.prototypes)
         self.classifier.directions.unpack(model.directions)
         self.memory.unpack(model.rehearsal)
-        if any(record.row >= self.classifier.rows for record in self.memory.exemplars()):
-            raise ModelFileError(
-                "the rehearsal memory has takes of a word that is not there", "go back with `edgelearn undo`"
-            )
         self._model = model
         self.recognizer.words = model.words
         self.recognizer.weights_changed()
+
+    def check(self, model: Model) -> None:
+        """Raise what forbids to load a model of the same shapes.
+
+        That is BudgetExceeded where it has more words or more takes than there is room for, ModelFileError for a part
+        that is not whole.
+        """
+        self.network.check(model.params)
+        self.classifier.check(model.prototypes)
+        self.memory.check(model.rehearsal, len(model.prototypes))
 
     def model(self) -> Model:
         """Return the model as the arena holds it now."""

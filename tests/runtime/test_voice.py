@@ -346,6 +346,24 @@ def test_exemplars_of_a_word_that_is_not_there_are_refused(model: Model, device:
         device.restore(foreign)
 
 
+def test_what_cannot_be_loaded_leaves_the_device_as_it_was(model: Model, device: VoiceDevice, takes: Takes) -> None:
+    list(device.teach("computer", takes[:3], SHORT))
+    device.restore(device.model())
+    before = digest(device)
+    more, rows = model.params["layer0.weights_hi"] ^ 1, len(model.labels) + TAUGHT_ROWS + 1
+    changed = replace(model, params=model.params | {"layer0.weights_hi": more})
+    for bad in (
+        replace(changed, rehearsal=np.zeros(device.memory.capacity_bytes + 1, np.uint8)),
+        replace(changed, rehearsal=np.ones(5, np.uint8)),
+        replace(changed, prototypes=np.ones((rows, 128), np.int8)),
+        replace(changed, params=changed.params | {"layer0.bias": np.full(512, 2**31 - 1, np.int32)}),
+    ):
+        for refuse in (device.check, device.restore):
+            with pytest.raises((BudgetExceeded, ModelFileError)):
+                refuse(bad)
+            assert digest(device) == before
+
+
 def test_a_model_of_other_shapes_is_refused(model: Model) -> None:
     with pytest.raises(ModelFileError, match="bias"):
         VoiceDevice(replace(model, params=model.params | {"layer0.bias": np.zeros(5, np.int32)}))
