@@ -60,7 +60,7 @@ def past_fields(past: Past) -> dict[str, object]:
 def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachReport], as_json: bool) -> None:
     """Run a lesson about `word` to its end, save the model, print what it took, and forget the utterance."""
     from edgelearn.cli.events import print_added
-    from edgelearn.runtime.last_utterances import last_path, load_last, save_last
+    from edgelearn.runtime.last_utterances import heard_after, last_path, load_last, save_last
 
     appliance.device.warm_up()
     started = time.perf_counter()
@@ -72,7 +72,7 @@ def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachRep
     place = last_path(appliance.path)
     try:
         # the last one is what was meant, and none before it: those would be the last ones now
-        save_last(place, appliance.model, [one for one in load_last(place, appliance.model) if one.at > past.at])
+        save_last(place, appliance.model, heard_after(load_last(place, appliance.model), past))
     except OSError as error:
         say(f"cannot write {place}: {error.strerror}")
 
@@ -89,25 +89,28 @@ class LastKeeper:
         # beside the shipped model there is nothing to keep: nothing is taught there
         self._place = last_path(appliance.path) if appliance.path.resolve() != BASE_MODEL.resolve() else None
         self._kept = self._device.last.added
-        self.forgotten = 0.0  # when that was heard that was learned from: it and all before it are the last no more
+        self._told = False
 
     def used(self, past: Past) -> dict[str, object]:
         """Forget an utterance that was learned from and those before, and return what the event `added` says of it."""
-        self.forgotten = max(self.forgotten, past.at)
-        self._kept = -1
-        self.keep()
+        self._device.last.forget(past)
+        self._write()
         return past_fields(past)
 
     def keep(self) -> None:
-        """Write the file if there was an utterance since."""
+        """Write the file if there was an utterance since; if that fails, the next utterance tries again."""
+        if self._kept != self._device.last.added:
+            self._write()
+
+    def _write(self) -> None:
         from edgelearn.runtime.last_utterances import save_last
 
-        if self._place is None or self._kept == self._device.last.added:
+        if self._place is None:
             return
         self._kept = self._device.last.added
-        past = self._device.last.utterances()
         try:
-            save_last(self._place, self._model, [one for one in past if one.at > self.forgotten])
+            save_last(self._place, self._model, self._device.last.utterances())
         except OSError as error:
-            say(f"cannot keep the last utterances for `confirm` and `reject`: {self._place}: {error.strerror}")
-            self._place = None
+            if not self._told:
+                say(f"cannot keep the last utterances for `confirm` and `reject`: {self._place}: {error.strerror}")
+            self._told = True

@@ -231,7 +231,7 @@ class LiveTeaching:
             raise
 
     def _past(self, wanted: Callable[[Past], bool], kind: str) -> Past:
-        kept = [past for past in self._appliance.device.last.utterances() if past.at > self._keeper.forgotten]
+        kept = self._appliance.device.last.utterances()
         return choose_past(kept, wanted, kind, self._appliance.model.endpoint)
 
     def _config(self, request: dict[str, Any]) -> LearnerConfig:

@@ -81,6 +81,14 @@ class LastUtterances:
         while len(self._about) > len(self._memory.exemplars()):
             self._about.popleft()
 
+    def forget(self, past: Past) -> None:
+        """Forget an utterance that was learned from, and all before it: they are the last ones no more."""
+        count = len(self) - len(heard_after(self.utterances(), past))
+        ends = [record.offset + record.size for record in self._memory.exemplars()]
+        self._memory.unpack(self._memory.pack()[ends[count - 1] if count else 0 :])
+        for _ in range(count):
+            self._about.popleft()
+
     def utterances(self) -> list[Past]:
         """Return what is kept, oldest first, as the network saw it."""
         return _pasts(self._memory, self._bands, list(self._about))
@@ -91,6 +99,15 @@ def last_bytes(capacity_bytes: int, bands: int) -> int:
     return rehearsal_bytes(capacity_bytes, bands)
 
 
+def heard_after(kept: Sequence[Past], past: Past) -> list[Past]:
+    """Return those that were heard after one of them; all, if that is kept no more.
+
+    The time of an utterance stands for it and is not compared: a clock can be set back between two of them.
+    """
+    places = [number for number, one in enumerate(kept) if one.at == past.at]
+    return list(kept[places[-1] + 1 :] if places else kept)
+
+
 def last_path(model_path: Path) -> Path:
     """Return where the last utterances heard with a model are kept."""
     place = Path(os.path.realpath(model_path))
@@ -98,7 +115,10 @@ def last_path(model_path: Path) -> Path:
 
 
 def save_last(path: Path, model: Model, utterances: Sequence[Past]) -> None:
-    """Write the last utterances in one step, for their owner only; raises OSError."""
+    """Write the last utterances in one step, for their owner only.
+
+    Raises OSError, and leaves none if it can: older ones would be taken for the last.
+    """
     memory = _memory(model)
     for past in utterances:
         memory.add(0, past.frames)
@@ -115,6 +135,10 @@ def save_last(path: Path, model: Model, utterances: Sequence[Past]) -> None:
         with open(handle, "w", encoding="utf-8") as file:
             json.dump(content, file)
         os.replace(new, path)
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)

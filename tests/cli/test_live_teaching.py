@@ -19,7 +19,9 @@ from edgelearn.cli.live_teaching import LiveTeaching
 from edgelearn.config import load_settings
 from edgelearn.device.board import load_board
 from edgelearn.learning.takes import take_from_clip
+from edgelearn.runtime.last_utterances import last_path, load_last
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model, open_user_model, save_model
+from edgelearn.runtime.recognizer import Utterance
 from edgelearn.runtime.session import Session
 from edgelearn.runtime.voice import DEFAULT_BUDGET_BYTES, VoiceDevice, sufficient_budget
 from tests.cli.typed import TAKES
@@ -49,6 +51,11 @@ class Live:
         while self.session.learning:
             self.teaching.work(60.0)
         return self.told[-1]
+
+    def hear(self, frames: Frames, heard: str) -> None:
+        """Hear an utterance as a word, or as none."""
+        self.device.last.add(Utterance(0, len(frames), len(frames), frames, heard, 8192))
+        self.keeper.keep()
 
     @property
     def words(self) -> list[str]:
@@ -113,3 +120,41 @@ def test_an_undo_to_a_model_of_another_kind_changes_nothing(live: Callable[..., 
     event, fields = session.ask("undo")
     assert (event, "of another kind" in fields["message"]) == ("error", True)
     assert own.read_bytes() == before
+
+
+def kept(session: Live) -> list[str]:
+    """What the utterances on disk were heard as."""
+    return [past.heard for past in load_last(last_path(session.appliance.path), session.appliance.model)]
+
+
+def test_the_last_utterances_are_kept_again_when_they_can_be(
+    live: Callable[..., Live], take: Frames, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = live()
+    session.hear(take, "bed")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edgelearn.runtime.last_utterances.os.replace", full)
+        for heard in ("down", "cat"):
+            session.hear(take, heard)
+            assert kept(session) == []
+    assert capsys.readouterr().err.count("cannot keep the last utterances") == 1
+    session.hear(take, "five")
+    assert kept(session)[-2:] == ["cat", "five"]
+
+
+def test_a_clock_that_is_set_back_makes_nothing_forgotten(
+    live: Callable[..., Live], take: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, times = live(), iter((5000.0, 1400.0))
+    clock = SimpleNamespace(time=lambda: next(times))
+    monkeypatch.setattr("edgelearn.runtime.last_utterances.time", clock)
+    session.hear(take, "bed")
+    assert session.ask("reject")[0] == "added"
+    assert kept(session) == []
+    session.hear(take, "down")
+    event, fields = session.ask("reject")
+    assert (event, fields["word"]) == ("added", "down")

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edgelearn.runtime.last_utterances import (
     MOST_FILE_BYTES,
     LastUtterances,
     Past,
+    heard_after,
     last_bytes,
     last_path,
     load_last,
@@ -72,6 +74,48 @@ def test_its_bytes_are_those_of_the_arena_and_too_long_an_utterance_empties_it()
     assert (len(last), last.utterances(), last.added) == (0, [], 2)
     last.add(utterance(quiet))
     assert len(last.utterances()) == 1
+
+
+def test_what_was_learned_from_and_all_before_it_is_forgotten(
+    device: VoiceDevice, takes: list[Frames], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((5000.0, 1400.0, 1401.0, 1402.0))  # the clock is set back by an hour
+    monkeypatch.setattr("edgelearn.runtime.last_utterances.time", SimpleNamespace(time=lambda: next(times)))
+    for n in range(3):
+        device.last.add(utterance(takes[n], str(n)))
+    first, second, third = device.last.utterances()
+    device.last.forget(second)
+    (left,) = device.last.utterances()
+    assert (left.heard, left.at) == ("2", 1401.0)
+    np.testing.assert_array_equal(left.frames, third.frames)
+    device.last.forget(first)  # is not kept any more: what is, came after it
+    assert len(device.last) == 1
+    device.last.forget(third)
+    assert device.last.utterances() == []
+    device.last.add(utterance(takes[3], "3"))
+    assert ([past.heard for past in device.last.utterances()], device.last.added) == (["3"], 4)
+
+
+def test_what_was_heard_after_is_no_matter_of_the_clock(pasts: list[Past]) -> None:
+    early, late = replace(pasts[0], at=5000.0), pasts[1]
+    assert heard_after([early, late], early) == [late]
+    assert heard_after([early, late], late) == []
+    assert heard_after([late], early) == [late]
+
+
+def test_a_file_that_cannot_be_written_anew_does_not_stay(
+    model: Model, pasts: list[Past], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "m.last"
+    save_last(place, model, pasts[:1])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edgelearn.runtime.last_utterances.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        save_last(place, model, pasts)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
