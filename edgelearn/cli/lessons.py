@@ -6,6 +6,8 @@ import argparse
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelearn.cli.arguments import add_settings
@@ -14,10 +16,10 @@ from edgelearn.errors import UsageError
 
 # the rest is imported where it is used, because `edgelearn VERB --help` is quicker without it
 if TYPE_CHECKING:
-    from edgelearn.audio.endpoint import EndpointConfig
     from edgelearn.cli.appliance import Appliance
     from edgelearn.learning.learner import TeachReport
     from edgelearn.runtime.last_utterances import Past
+    from edgelearn.runtime.model import Model
 
 
 def add_lesson(parser: argparse.ArgumentParser) -> None:
@@ -33,17 +35,26 @@ def last_of(appliance: Appliance, wanted: Callable[[Past], bool], kind: str) -> 
     from edgelearn.runtime.last_utterances import last_path, load_last
 
     kept = load_last(last_path(appliance.path), appliance.model)
-    return choose_past(kept, wanted, kind, appliance.model.endpoint)
+    return choose_past(kept, wanted, kind, appliance.model)
 
 
-def choose_past(kept: Sequence[Past], wanted: Callable[[Past], bool], kind: str, endpoint: EndpointConfig) -> Past:
-    """Return the newest utterance that is `wanted`; raises UsageError if none is kept, TakeRejected for a bad one."""
+def choose_past(kept: Sequence[Past], wanted: Callable[[Past], bool], kind: str, model: Model) -> Past:
+    """Return the newest utterance that is `wanted`; raises UsageError if none is kept, TakeRejected for a bad one.
+
+    Of a newer one that was heard as what is no word any more nobody knows whether it is wanted: UsageError, too.
+    """
     from edgelearn.learning.takes import check_length
     from edgelearn.runtime.last_utterances import NONE_HINT
 
+    words = {word.name for word in model.words}
     for past in reversed(kept):
+        if past.heard and past.heard not in words:
+            heard = past.heard.strip("()")
+            raise UsageError(
+                f"the last word that was heard, {heard!r}, is no word any more", "say it once more and learn from that"
+            )
         if wanted(past):
-            check_length(len(past.frames), endpoint, "what was heard")
+            check_length(len(past.frames), model.endpoint, "what was heard")
             return past
     raise UsageError(f"of the last {len(kept)} utterances none was {kind}", NONE_HINT)
 
@@ -77,6 +88,20 @@ def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachRep
         say(f"cannot write {place}: {error.strerror}")
 
 
+def follow_words(model_path: Path, model: Model, renamed: tuple[str, str] | None = None) -> None:
+    """Have the last utterances beside a model, whose words have changed, go by what these are called now."""
+    from edgelearn.runtime.last_utterances import heard_now, last_path, load_last, save_last
+
+    place, words = last_path(model_path), {word.name for word in model.words}
+    try:
+        if kept := load_last(place, model):
+            save_last(place, model, [replace(past, heard=heard_now(past.heard, words, renamed)) for past in kept])
+    except UsageError:
+        return  # a lesson from them says what is wrong with them
+    except OSError as error:
+        say(f"cannot write {place}: {error.strerror}")
+
+
 class LastKeeper:
     """Keeps the last utterances of a listening device on disk; that they cannot be kept is told once."""
 
@@ -84,6 +109,7 @@ class LastKeeper:
         from edgelearn.runtime.last_utterances import last_path
         from edgelearn.runtime.model import BASE_MODEL
 
+        self._path = appliance.path
         self._device = appliance.device
         self._model = appliance.model
         # beside the shipped model there is nothing to keep: nothing is taught there
@@ -96,6 +122,11 @@ class LastKeeper:
         self._device.last.forget(past)
         self._write()
         return past_fields(past)
+
+    def follow(self, model: Model, renamed: tuple[str, str] | None = None) -> None:
+        """Have the utterances, in the device and on disk, go by what the words are called now."""
+        self._device.last.follow([word.name for word in model.words], renamed)
+        follow_words(self._path, model, renamed)
 
     def keep(self) -> None:
         """Write the file if there was an utterance since; if that fails, the next utterance tries again."""

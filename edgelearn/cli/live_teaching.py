@@ -149,8 +149,7 @@ class LiveTeaching:
 
     def _reject(self, request: dict[str, Any], client: Client | None) -> None:
         device = self._appliance.device
-        words = {word.name for word in self._appliance.model.words}
-        past = self._past(lambda past: past.heard in words, "heard as a word")
+        past = self._past(lambda past: past.heard != "", "heard as a word")
         lesson = device.reject(past.heard, past.frames, self._config(request))
         self._begin(request, client, past.heard, lesson, 1, past)
 
@@ -159,6 +158,7 @@ class LiveTeaching:
         model = go_back(appliance.path, appliance.check)
         appliance.device.restore(model)
         appliance.model = model
+        self._keeper.follow(model)
         last_change = model.history[-1] if model.history else None
         self._done(client, "undone", words=[word.name for word in model.words], last_change=last_change)
 
@@ -166,6 +166,7 @@ class LiveTeaching:
         word = _text(request, "word")
         self._appliance.device.remove(word)
         self._save()
+        self._keeper.follow(self._appliance.model)
         self._done(client, "removed", word=word)
 
     def _rename(self, request: dict[str, Any], client: Client | None) -> None:
@@ -173,6 +174,7 @@ class LiveTeaching:
         device = self._appliance.device
         device.restore(device.model().renamed(word, new_name))
         self._save()
+        self._keeper.follow(self._appliance.model, (word, new_name))
         self._done(client, "renamed", word=word, new_name=new_name)
 
     def _redo(self, _: dict[str, Any], client: Client | None) -> None:
@@ -232,7 +234,7 @@ class LiveTeaching:
 
     def _past(self, wanted: Callable[[Past], bool], kind: str) -> Past:
         kept = self._appliance.device.last.utterances()
-        return choose_past(kept, wanted, kind, self._appliance.model.endpoint)
+        return choose_past(kept, wanted, kind, self._appliance.model)
 
     def _config(self, request: dict[str, Any]) -> LearnerConfig:
         """Return how to learn: as the session was told at its start, or as the request says."""

@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,10 @@ class LastUtterances:
         for _ in range(count):
             self._about.popleft()
 
+    def follow(self, words: Collection[str], renamed: tuple[str, str] | None = None) -> None:
+        """Have utterances go by what their words are called now; see `heard_now`."""
+        self._about = deque((heard_now(heard, words, renamed), score, at) for heard, score, at in self._about)
+
     def utterances(self) -> list[Past]:
         """Return what is kept, oldest first, as the network saw it."""
         return _pasts(self._memory, self._bands, list(self._about))
@@ -97,6 +101,17 @@ class LastUtterances:
 def last_bytes(capacity_bytes: int, bands: int) -> int:
     """Return the arena bytes of `LastUtterances`."""
     return rehearsal_bytes(capacity_bytes, bands)
+
+
+def heard_now(heard: str, words: Collection[str], renamed: tuple[str, str] | None = None) -> str:
+    """Return what an utterance was heard as, now that these are the names of all words.
+
+    renamed: the old and the new name of one. A word that is no more is put in brackets, which no name has, so that a
+    word that is called so later is not taken for it.
+    """
+    if renamed is not None and heard == renamed[0]:
+        return renamed[1]
+    return heard if not heard or heard in words or heard.startswith("(") else f"({heard})"
 
 
 def heard_after(kept: Sequence[Past], past: Past) -> list[Past]:

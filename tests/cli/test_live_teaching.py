@@ -146,6 +146,43 @@ def test_the_last_utterances_are_kept_again_when_they_can_be(
     assert kept(session)[-2:] == ["cat", "five"]
 
 
+def test_lessons_go_by_the_names_of_now(live: Callable[..., Live], take: Frames) -> None:
+    session = live()
+    session.hear(take, "bed")
+    assert session.ask("rename", word="bed", new_name="cot")[0] == "renamed"
+    assert "none was anything else than 'cot'" in session.ask("confirm", word="cot")[1]["message"]
+    session.hear(take, "down")
+    session.hear(take, "cot")
+    session.ask("rename", word="cot", new_name="bed")
+    session.ask("rename", word="bed", new_name="cot")
+    assert kept(session) == ["cot", "down", "cot"]
+    event, fields = session.ask("reject")
+    assert (event, fields["word"], fields["heard"]) == ("added", "cot", "cot")
+
+
+@pytest.mark.parametrize("change", ["remove", "undo"])
+def test_of_what_is_no_word_any_more_nothing_is_learned_and_of_what_came_before_neither(
+    live: Callable[..., Live], take: Frames, change: str
+) -> None:
+    session = live()
+    session.ask("rename", word="bed", new_name="cot")
+    session.hear(take, "down")
+    session.hear(take, "cot")
+    session.ask(change, word="cot")
+    before = session.device.model()
+    for do in ("reject", "confirm"):
+        event, fields = session.ask(do, word="cat")
+        assert (event, "'cot', is no word any more" in fields["message"]) == ("error", True)
+    # another word that is called so is not what was heard
+    session.ask("rename", word="cat", new_name="cot")
+    assert session.ask("reject")[0] == "error"
+    assert kept(session) == ["down", "(cot)"]
+    assert len(session.device.model().prototypes) == len(before.prototypes)
+    # what is heard from now on is learned from as ever
+    session.hear(take, "cot")
+    assert session.ask("reject")[0] == "added"
+
+
 def test_a_clock_that_is_set_back_makes_nothing_forgotten(
     live: Callable[..., Live], take: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:

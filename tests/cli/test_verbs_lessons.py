@@ -55,6 +55,28 @@ def test_a_false_alarm_is_not_heard_again(cli: Cli) -> None:
     assert words(cli("listen", "--input", BED, "--json", "--sensitivity", "1").lines) == heard
 
 
+def test_lessons_go_by_the_names_of_now(cli: Cli, own: Path) -> None:
+    """Without a session as within one: the file follows the words."""
+    listen = ["listen", "--input", BED, "--json", "--sensitivity", "1"]
+    (heard,) = words(cli(*listen).lines)
+    cli("rename", heard["word"], "cot")
+    assert "none was anything else than 'cot'" in cli("confirm", "--last", "cot", *LESSON, code=2).err
+    cli("undo")
+    assert "'cot', is no word any more" in cli("reject", "--last", *LESSON, code=2).err
+    cli(*listen)
+    cli("rename", heard["word"], "cot")
+    (line,) = cli("reject", "--last", *LESSON).lines
+    assert (line["word"], line["heard"]) == ("cot", "cot")
+    cli("undo")
+    cli(*listen)
+    cli("remove", "cot")
+    cli("rename", "cat", "cot")  # another word that is called so is not what was heard
+    before = own.read_bytes()
+    for argv in (["reject", "--last"], ["confirm", "--last", "down"]):
+        assert "'cot', is no word any more" in cli(*argv, *LESSON, code=2).err
+    assert own.read_bytes() == before
+
+
 def test_lessons_without_anything_to_learn_from(cli: Cli, own: Path) -> None:
     assert "of the last 0 utterances" in cli("confirm", "--last", "bed", code=2).err
     assert "of the last 0 utterances" in cli("reject", "--last", code=2).err

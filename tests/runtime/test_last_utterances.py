@@ -96,6 +96,18 @@ def test_what_was_learned_from_and_all_before_it_is_forgotten(
     assert ([past.heard for past in device.last.utterances()], device.last.added) == (["3"], 4)
 
 
+def test_an_utterance_follows_the_name_of_its_word(device: VoiceDevice, takes: list[Frames]) -> None:
+    for n, heard in enumerate(("bed", "", "cat")):
+        device.last.add(utterance(takes[n], heard))
+    device.last.follow(["cot", "cat"], ("bed", "cot"))
+    assert [past.heard for past in device.last.utterances()] == ["cot", "", "cat"]
+    device.last.follow(["cot"])
+    assert [past.heard for past in device.last.utterances()] == ["cot", "", "(cat)"]
+    # a word that is called so later is another one
+    device.last.follow(["cot", "cat"])
+    assert [past.heard for past in device.last.utterances()] == ["cot", "", "(cat)"]
+
+
 def test_what_was_heard_after_is_no_matter_of_the_clock(pasts: list[Past]) -> None:
     early, late = replace(pasts[0], at=5000.0), pasts[1]
     assert heard_after([early, late], early) == [late]

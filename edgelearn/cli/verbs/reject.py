@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
         tell_session(session, args, "reject", **learning_flags(args))
         return 0
     appliance = open_appliance(args)
-    words = {word.name for word in appliance.model.words}
-    past = last_of(appliance, lambda past: past.heard in words, "heard as a word")
+    past = last_of(appliance, lambda past: past.heard != "", "heard as a word")
     lesson = appliance.device.reject(past.heard, past.frames, appliance.learner_config)
     learn(appliance, past.heard, past, lesson, bool(args.json))
     return 0

@@ -24,9 +24,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from edgelearn.cli.appliance import open_appliance
     from edgelearn.cli.events import print_removed
+    from edgelearn.cli.lessons import follow_words
 
     appliance = open_appliance(args)
     appliance.device.remove(args.word)
     appliance.save()
+    follow_words(appliance.path, appliance.model)
     print_removed({"word": args.word}, bool(args.json))
     return 0

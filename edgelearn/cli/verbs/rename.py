@@ -23,9 +23,11 @@ def run(args: argparse.Namespace) -> int:
         tell_session(session, args, "rename", word=args.word, new_name=args.new_name)
         return 0
     from edgelearn.cli.events import print_renamed
+    from edgelearn.cli.lessons import follow_words
     from edgelearn.runtime.model import save_model
 
     path, model = open_model(args)
-    save_model(path, model.renamed(args.word, args.new_name))
+    model = save_model(path, model.renamed(args.word, args.new_name))
+    follow_words(path, model, (args.word, args.new_name))
     print_renamed({"word": args.word, "new_name": args.new_name}, bool(args.json))
     return 0

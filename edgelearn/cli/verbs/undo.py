@@ -24,9 +24,12 @@ def run(args: argparse.Namespace) -> int:
         tell_session(session, args, "undo")
         return 0
     from edgelearn.cli.events import print_undone
+    from edgelearn.cli.lessons import follow_words
     from edgelearn.runtime.model import go_back
 
-    model = go_back(model_path(args))
+    path = model_path(args)
+    model = go_back(path)
+    follow_words(path, model)
     last_change = model.history[-1] if model.history else None
     print_undone({"words": [word.name for word in model.words], "last_change": last_change}, bool(args.json))
     return 0
