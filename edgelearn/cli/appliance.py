@@ -13,7 +13,7 @@ from edgelearn.device.board import Board, load_board
 from edgelearn.device.cost import cost
 from edgelearn.errors import ModelFileError
 from edgelearn.learning.learner import LearnerConfig, TeachReport
-from edgelearn.runtime.model import Model, save_model
+from edgelearn.runtime.model import Model, load_model, save_model
 from edgelearn.runtime.voice import VoiceDevice
 
 if TYPE_CHECKING:
@@ -43,6 +43,19 @@ class Appliance:
     def save(self) -> None:
         """Write the model as the device holds it now."""
         self.model = save_model(self.path, replace(self.device.model(), generation=self.model.generation))
+
+    def catch_up(self) -> bool:
+        """Go on with the model file as another program has left it; return whether one had changed it.
+
+        Raises ModelFileError or BudgetExceeded, and changes nothing, if the device cannot go on with what is there now.
+        """
+        model = load_model(self.path)
+        if model.generation == self.model.generation:
+            return False
+        self.check(model)
+        self.device.restore(model)
+        self.model = model
+        return True
 
     def check(self, model: Model) -> None:
         """Raise ModelFileError or BudgetExceeded if the device, as it listens, cannot go on with a model."""

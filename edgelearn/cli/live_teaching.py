@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.cli.lessons import choose_past
+from edgelearn.cli.output import say
 from edgelearn.cli.take_player import TakePlayer
 from edgelearn.config import KEYS
 from edgelearn.errors import EdgelearnError, UsageError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 COUNTDOWN_S = 3
 MOST_TAKES = 20
+# what changes the model and is saved in the place of the file that it was read from
+ON_THE_FILE = ("add", "teach", "confirm", "reject", "remove", "rename")
 STEPS_TOLD = 10  # a client is told of every so many updates
 
 Tell = Callable[[str, dict[str, Any]], None]
@@ -77,6 +80,8 @@ class LiveTeaching:
                 raise EdgelearnError(
                     f"the session is busy with {self._session.word!r}", "do it again when that is learned"
                 )
+            if do in ON_THE_FILE:
+                self._catch_up()
             actions[do](request, client)
         except EdgelearnError as error:
             self._tell_error(error, client)
@@ -223,6 +228,12 @@ class LiveTeaching:
             fields |= self._keeper.used(job.past)
         self._job = None
         self._done(job.client, "added", **fields)
+
+    def _catch_up(self) -> None:
+        """Go on with what another program has made of the file, before anybody says a take that could not be saved."""
+        if self._appliance.catch_up():
+            self._keeper.follow(self._appliance.model)
+            say("the model file was changed by another program: the session goes on with it as it is now")
 
     def _save(self) -> None:
         """Write the model as the device holds it; if that fails, the device goes back to what the file was."""

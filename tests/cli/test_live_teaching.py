@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -195,3 +196,63 @@ def test_a_clock_that_is_set_back_makes_nothing_forgotten(
     session.hear(take, "down")
     event, fields = session.ask("reject")
     assert (event, fields["word"]) == ("added", "down")
+
+
+def test_a_session_goes_on_with_what_another_program_made_of_the_file(
+    live: Callable[..., Live], own: Path, take: Frames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = live()
+    session.hear(take, "cat")
+    save_model(own, load_model(own).renamed("cat", "feline"))
+    frames = [base64.b64encode(take.tobytes()).decode()]
+    event, fields = session.ask("teach", word="computer", frames=frames)
+    assert (event, fields["word"]) == ("added", "computer")
+    assert capsys.readouterr().err.count("changed by another program") == 1
+    assert session.words == [word.name for word in load_model(own).words]
+    assert {"feline", "computer"} < set(session.words)
+    assert kept(session) == ["(cat)"]
+    for do, fields in (
+        ("rename", {"word": "down", "new_name": "low"}), ("remove", {"word": "low"}),
+        ("confirm", {"word": "computer"}), ("reject", {}),
+    ):  # fmt: skip
+        save_model(own, load_model(own).renamed("feline", "cat"))
+        save_model(own, load_model(own).renamed("cat", "feline"))
+        session.hear(take, "feline")
+        assert session.ask(do, **fields)[0] not in ("error", "refused"), do
+    assert session.words == [word.name for word in load_model(own).words]
+
+
+def test_no_take_is_asked_for_that_could_not_be_saved(live: Callable[..., Live], own: Path, take: Frames) -> None:
+    session = live(sufficient_budget(load_model(BASE_MODEL)))
+    before = session.device.model()
+    first = load_model(own)
+    other_kind = replace(first, endpoint=replace(first.endpoint, onset=201))
+    too_large = with_more_takes(first, take, session.device.memory.capacity_bytes)
+    for model, message in ((other_kind, "of another kind"), (too_large, "rehearsal.records")):
+        save_model(own, replace(model, generation=load_model(own).generation))
+        for do in ("add", "rename", "remove"):
+            event, told = session.ask(do, word="bed", new_name="cot", takes=3)
+            assert (event, message in told["message"]) == ("error", True)
+            assert not session.session.gathering
+    own.unlink()
+    assert session.ask("add", word="new", takes=3)[0] == "error"
+    assert same(session.device.model(), before)
+
+
+def test_a_lesson_under_way_is_not_disturbed_by_a_change_of_the_file(
+    live: Callable[..., Live], own: Path, take: Frames
+) -> None:
+    session = live()
+    frames = [base64.b64encode(take.tobytes()).decode()] * 2
+    teach = {"do": "teach", "word": "computer", "frames": frames, "steps": 2, "max_old_loss_percent": 100}
+    session.teaching.request(teach)
+    save_model(own, load_model(own).renamed("cat", "feline"))
+    session.teaching.request({"do": "rename", "word": "bed", "new_name": "cot"})
+    assert session.told[-1][0] == "error"
+    while session.session.learning:
+        session.teaching.work(60.0)
+    assert "changed by another program" in session.told[-1][1]["message"]
+    assert "cat" in session.words
+    # and the hint of that holds: do it again, on the model as it is now
+    assert session.ask(**teach)[0] == "added"
+    assert "feline" in session.words
