@@ -1,5 +1,5 @@
 # make demo        the whole loop on recordings that ship with the project; needs no microphone
-# make test        the tests; make test-slow adds those that take minutes
+# make test        the quick tests; make test-slow those that take minutes
 # make firmware-test  the C firmware, here and on Cortex-M under QEMU; installs compilers and QEMU where it may
 # make test-arm64  the tests as on a 64-bit Raspberry Pi, under QEMU; needs root on Debian, and an hour or more
 # make lint        ruff and mypy

@@ -117,8 +117,14 @@ KEYS: Mapping[str, Key] = {
         Key("audio.device", "--device", "device", Value("device"), "microphone: number or part of its name"),
         Key("audio.rate", "--rate", "rate_hz", RATE_HZ, "rate to open the microphone at, Hz; 0 for its own"),
         Key("audio.channel", "--channel", "channel", CHANNEL, "which channel of the microphone"),
-        Key("decision.sensitivity", "--sensitivity", "sensitivity", Value("float", 0, 1), "0 hears little, 1 much"),
-        Key("decision.refractory_ms", "--refractory-ms", "refractory_ms", REFRACTORY_MS, "pause of a word, ms"),
+        Key(
+            "decision.sensitivity", "--sensitivity", "sensitivity", Value("float", 0, 1),
+            "0: words must be very clear, 1: nearly anything is one",
+        ),
+        Key(
+            "decision.refractory_ms", "--refractory-ms", "refractory_ms", REFRACTORY_MS,
+            "how long a word is not reported again, ms",
+        ),
         Key("learning.steps", "--steps", "steps", Value("int", 1, 10000), "gradient steps for a new word"),
         Key(
             "learning.max_old_loss_percent", "--max-old-loss-percent", "max_old_loss_percent", Value("float", 0, 100),

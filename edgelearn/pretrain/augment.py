@@ -13,7 +13,7 @@ Samples = NDArray[np.float32]
 SAMPLE_RATE_HZ = 16000
 SYNTHETIC_NOISE_SHARE = 0.3
 FORMANT_BANDS = 1.8
-TILT_STEPS = 11.0  # feature steps; these are 6 dB of power
+TILT_STEPS = 11.0  # feature steps; these are 3 dB of power
 GAIN_STEPS = 4.0
 TEMPO = 0.06
 
@@ -112,7 +112,7 @@ class Voices:
 
 
 def other_voices(count: int, bands: int, rng: np.random.Generator) -> Voices:
-    """Draw `count` voices: formants moved by up to 1.8 bands, the spectrum tilted by up to 6 dB, louder or softer.
+    """Draw `count` voices: formants moved by up to 1.8 bands, the spectrum tilted by up to 3 dB, louder or softer.
 
     Vocal tract length perturbation on the mel axis, apart from the tempo that `change_speed` moves along with pitch.
     """

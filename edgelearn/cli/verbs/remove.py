@@ -6,7 +6,7 @@ import argparse
 
 from edgelearn.cli.arguments import add_settings
 
-HELP = "Forget a word: it is no longer reported, and its takes leave the rehearsal memory."
+HELP = "Forget a word: it is no longer reported, and the takes of a taught word leave the rehearsal memory."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
