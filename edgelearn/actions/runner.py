@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgelearn.runtime.recognizer import Event
 
 Report = Callable[[str], None]
+"""Is told a line, in the thread of whoever has it to tell; it must not raise, which would end that thread."""
 
 LOOK_S = 0.1
 """How often who waits for an action looks up: a Ctrl-C just before a wait without end would be noticed at its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -23,8 +24,9 @@ def emit(event: str, **fields: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print talk for a person to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print talk for a person to stderr; where that cannot be written, nobody reads it, and the work goes on."""
+    with contextlib.suppress(OSError, ValueError):  # the disk is full, the reader has gone, or it is closed
+        print(text, file=sys.stderr, flush=True)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgelearn.cli.action import actions_of
 from edgelearn.cli.output import emit, format_table, say, table
+from tests.actions.heard import heard
 
 
 def test_json_lines_carry_version_and_event(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +66,23 @@ def test_data_goes_to_stdout_and_talk_to_stderr(capsys: pytest.CaptureFixture[st
     say("talk")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("a\nb\n", "talk\n")
+
+
+@pytest.mark.parametrize("why", ["full", "gone", "closed"])
+def test_talk_that_cannot_be_written_ends_nothing(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither whoever says it nor the thread of an action that fails: the next word still sets it off."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stderr = open("/dev/full" if why == "full" else writer, "w")  # noqa: SIM115 - closing it writes what is left
+    if why == "closed":
+        stderr.close()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    say("talk")
+    with actions_of("false", [], patient=True) as actions:
+        actions(heard("bed"))
+        waiting = threading.Thread(target=lambda: (actions(heard("cat")), actions.wait()), daemon=True)
+        waiting.start()
+        waiting.join(20)
+        assert not waiting.is_alive()
+    with contextlib.suppress(OSError):
+        stderr.close()
