@@ -62,6 +62,14 @@ class Taught:
 Happening = Event | Countdown | TakeHeard | Taught
 
 
+@dataclass(frozen=True)
+class _Take:
+    """An utterance that was to be a take, and its sound (int16, 16 kHz)."""
+
+    utterance: Utterance
+    sound: NDArray[np.int16]
+
+
 class Session:
     """One stream on one device; `ask_for` makes the next utterances takes of a word, and learning starts after them.
 
@@ -83,8 +91,8 @@ class Session:
         self._word = ""
         self._wanted = 0
         self._aside = False
-        self._takes: list[Utterance] = []
-        self._last_take: NDArray[np.int16] | None = None
+        self._takes: list[_Take] = []
+        self._refused: _Take | None = None
         self._takes_from = 0
         self._played = (0, 0)
         self._grace = 0
@@ -125,8 +133,12 @@ class Session:
 
     @property
     def last_take(self) -> NDArray[np.int16] | None:
-        """The sound (int16, 16 kHz) of the last take of this word, refused or not; None if there is none."""
-        return self._last_take if self.gathering else None
+        """The sound (int16, 16 kHz) of the last take of this word, which `redo` would drop; None if there is none."""
+        if not self.gathering:
+            return None
+        if self._refused is not None:
+            return self._refused.sound
+        return self._takes[-1].sound if self._takes else None
 
     @property
     def updates(self) -> int:
@@ -141,7 +153,7 @@ class Session:
         """
         self.device.check_new_word(word)
         self._word, self._wanted, self._takes, self._aside = word, takes, [], aside
-        self._last_take = None
+        self._refused = None
         self._takes_from = self.samples + countdown_s * SAMPLE_RATE_HZ
         self._grace = REDO_SAMPLES if countdown_s else 0
         self._learn_at = None
@@ -149,9 +161,15 @@ class Session:
         self.device.recognizer.on_utterance = self._on_utterance
 
     def redo(self) -> bool:
-        """Drop the last take, so that it is asked for again; return whether there was one."""
-        if not self.gathering or not self._takes:
+        """Drop the last take, so that it is asked for again; return whether there was one.
+
+        One that was refused is asked for already: only after it comes the one before.
+        """
+        if self.last_take is None:
             return False
+        if self._refused is not None:
+            self._refused = None
+            return True
         self._takes.pop()
         self._wanted += 1
         self._learn_at = None
@@ -262,22 +280,23 @@ class Session:
         if played or not take:
             return
         sound = [block[max(0, begin - at) : end - at] for at, block in self._recent if at < end]
-        self._last_take = np.concatenate([np.zeros(0, np.int16), *sound])
-        if utterance.spoken and not any(before.spoken for before in self._takes):
-            # a cough or a knock is no example of a word: with it, none of the word itself would be like the others
-            self._wanted += len(self._takes)
-            self._takes = []
-        name = f"take {len(self._takes) + 1}"
+        this, before = _Take(utterance, np.concatenate([np.zeros(0, np.int16), *sound])), self._takes
+        if utterance.spoken and not any(take.utterance.spoken for take in before):
+            # a cough or a knock is no example of a word: with it, none of the word itself would be like the others;
+            # but they stay until somebody's word is a take itself, for it may be they that are taught
+            before = []
+        name = f"take {len(before) + 1}"
         try:
-            check_samples(self._last_take, name)
+            check_samples(this.sound, name)
             check_length(len(utterance.frames), endpoint, name)
-            frames = [one.frames for one in (*self._takes, utterance)]
+            frames = [take.utterance.frames for take in (*before, this)]
             self.device.learner.check_takes(frames, self.config.agreement_q14)
         except TakeRejected as error:
+            self._refused = this
             self._heard.append(TakeHeard(self._word, str(error), self._wanted))
             return
-        self._takes.append(utterance)
-        self._wanted -= 1
+        self._wanted += len(self._takes) - len(before) - 1
+        self._takes, self._refused = [*before, this], None
         self._heard.append(TakeHeard(self._word, "", self._wanted))
         if self._wanted == 0:
             self._learn_at = end + self._grace
@@ -286,7 +305,7 @@ class Session:
         """Begin the lesson with the takes that were collected."""
         self.device.recognizer.on_utterance = None
         self._learn_at = None
-        takes = [take.frames for take in self._takes]
+        takes = [take.utterance.frames for take in self._takes]
         self.learn(self._word, len(takes), self.device.teach(self._word, takes, self.config))
 
     def _learn(self, steps: int) -> list[Taught]:

@@ -113,7 +113,17 @@ def test_a_noise_before_the_word_is_said_is_no_take_of_it(device: VoiceDevice, s
     word = device.model().word("computer")
     assert word.takes == 3
     plain = VoiceDevice(device.model())
-    assert plain.recognizer.judge(session._takes[0].frames).word.name == "computer"  # type: ignore[union-attr]
+    assert plain.recognizer.judge(session._takes[0].utterance.frames).word.name == "computer"  # type: ignore[union-attr]
+
+
+def test_takes_of_a_noise_stay_when_what_somebody_says_is_refused(device: VoiceDevice, stream: Stream) -> None:
+    session = Session(device, CONFIG)
+    session.ask_for("rattle", 3)
+    noise = rattling(0.6)
+    happened = play(session, np.concatenate((noise, noise, clipped(stream("bed")), noise))) + session.finish()
+    takes = [one for one in happened if isinstance(one, TakeHeard)]
+    assert [(one.missing, bool(one.problem)) for one in takes] == [(2, False), (1, False), (1, True), (0, False)]
+    assert device.model().word("rattle").takes == 3
 
 
 def test_a_noise_can_be_taught_where_nobody_speaks(device: VoiceDevice) -> None:
@@ -222,6 +232,21 @@ def test_takes_after_a_countdown_and_the_last_one_again(device: VoiceDevice, str
     again = play(session, stream(TAKES[2])) + session.finish()
     assert [type(one) for one in again] == [TakeHeard, Taught]
     assert device.model().word("computer").takes == 2
+
+
+def test_the_take_that_is_said_again_is_the_one_that_is_played(device: VoiceDevice, stream: Stream) -> None:
+    """After a refused take that is the refused one, of which nothing counts: those that were good stay."""
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 3)
+    sounds = []
+    for sound in (stream(TAKES[0]), stream(TAKES[1]), clipped(stream("bed"))):
+        play(session, sound)
+        sounds.append(session.last_take)
+    dropped = [(session.last_take, session.redo(), session.missing) for _ in range(3)]
+    assert [(again, missing) for _, again, missing in dropped] == [(True, 1), (True, 2), (True, 3)]
+    assert all(one is other for (one, _, _), other in zip(dropped, reversed(sounds), strict=True))
+    assert session.last_take is None
+    assert not session.redo()
 
 
 def test_a_lesson_says_how_many_frames_came_and_were_heard(device: VoiceDevice, stream: Stream) -> None:
