@@ -64,6 +64,7 @@ class Listening:
         self._notifier = Notifier()
         self._teaching = LiveTeaching(appliance, session, source, self._keeper, terminal.tell)
         self._busy = 0.0
+        self._block_at = time.perf_counter()
         self._frames = self._samples = 0
 
     def run(self) -> None:
@@ -99,10 +100,12 @@ class Listening:
 
     def _hear(self, block: NDArray[np.int16], level: float) -> None:
         """Hear a block, report its words, and learn for a while; it is empty while the microphone is away."""
-        started = time.perf_counter()
+        before, started = self._block_at, time.perf_counter()
+        self._block_at = started
         happened = self._session.hear(block) if len(block) else []
         self._report(happened)
-        self._teaching.follow(happened, len(block) / SAMPLE_RATE_HZ, level)
+        # without sound it is the time that passes which learning has its share of: else it would stand still
+        self._teaching.follow(happened, len(block) / SAMPLE_RATE_HZ if len(block) else started - before, level)
         self._busy += time.perf_counter() - started
 
     def _report(self, happened: list[Happening]) -> None:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from edgelearn.actions.runner import Actions
+from edgelearn.cli.appliance import Appliance
+from edgelearn.cli.listening import LEARNING_SHARE, Listening
+from edgelearn.cli.sources import Source
+from edgelearn.config import load_settings
+from edgelearn.device.board import load_board
 from edgelearn.jit import cache_folder
+from edgelearn.learning.takes import take_from_clip
 from edgelearn.runtime.control import socket_name
+from edgelearn.runtime.model import open_user_model
+from edgelearn.runtime.recognizer import Event
+from edgelearn.runtime.session import Session
+from edgelearn.runtime.voice import VoiceDevice
 from tests.cli.running import Running, Telling, environment_of, room
 from tests.cli.typed import ADDED, TAKES
 
@@ -156,6 +172,55 @@ def test_the_last_take_is_played_and_said_again(running: Running, home: Path) ->
     add.done(130)
     running.feed(room("bed"))
     assert running.event()["word"] == "bed"
+
+
+class Asking:
+    """A terminal that asks for one thing, and keeps what it is told."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._requests = [request]
+        self.told: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def heard(self, event: Event) -> None:
+        pass
+
+    def tell(self, event: str, fields: Mapping[str, Any]) -> None:
+        self.told.append(event if event != "error" else str(fields))
+
+    def tick(self, level_dbfs: float) -> list[dict[str, Any]]:  # noqa: ARG002
+        asked, self._requests = self._requests, []
+        return asked
+
+
+def test_a_lesson_goes_on_while_the_microphone_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    model, settings = open_user_model(path), load_settings(environ={"HOME": str(tmp_path)})
+    device = VoiceDevice(model)
+    device.warm_up()
+    appliance = Appliance(path, model, device, load_board(settings.device.board), settings)
+    clips = (room(f"computer_flite-slt_take{n}") for n in (1, 2, 3))
+    takes = [take_from_clip(clip, device.frontend, device.endpoint, "a take") for clip in clips]
+    frames = [base64.b64encode(take.tobytes()).decode() for take in takes]
+    terminal = Asking({"do": "teach", "word": "computer", "frames": frames})
+    learned = []
+
+    def unplugged() -> Iterator[NDArray[np.int16]]:
+        yield room()
+        end = time.monotonic() + 20
+        while "added" not in terminal.told and time.monotonic() < end:
+            time.sleep(0.02)
+            yield np.zeros(0, np.int16)
+        learned.extend(terminal.told)
+
+    session = Session(device, appliance.learner_config, share=LEARNING_SHARE)
+    Listening(appliance, session, Source(unplugged(), True), Actions([]), terminal, None).run()
+    assert learned == ["added"]
 
 
 @pytest.fixture
