@@ -26,7 +26,8 @@ from edgelearn.errors import EdgelearnError, UsageError
 MOST_CLIENTS = 8
 MOST_REQUEST_BYTES = 256 * 1024
 MOST_UNREAD_BYTES = 256 * 1024  # what a client may leave unread before it is let go
-PATIENCE_S = 5.0  # for a whole request, after a client has come
+PATIENCE_S = 5.0  # for a whole request, after a client has come, and for reading what it was told at the end
+LESSONS = ("add", "teach", "confirm", "reject")  # what a client is kept for; anything else is done before the next poll
 SERVICE_FOLDER = Path("/run/edgelearn")  # systemd's RUNTIME_DIRECTORY of the installed service
 MOST_PATH_BYTES = 100  # of a socket's address; longer ones go through the folder's descriptor
 
@@ -60,6 +61,7 @@ class Client:
         self._received = b""
         self._unsent = b""
         self._asked = False
+        self._lesson = False
         self._since = time.monotonic()
         self._ending = False
         self.gone = False
@@ -71,8 +73,9 @@ class Client:
             self.flush()
 
     def end(self) -> None:
-        """Let the client go, after all that it was told has been sent."""
-        self._ending = True
+        """Let the client go, after all that it was told has been sent, or it did not read that for so long."""
+        if not self._ending:
+            self._ending, self._since = True, time.monotonic()
         self.flush()
 
     def flush(self) -> None:
@@ -93,8 +96,15 @@ class Client:
         self._connection.close()
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """Return the requests that have come; whoever sends something else is told so and let go."""
+        """Return the requests that have come; whoever sends something else is told so and let go.
+
+        So is whoever has asked before, which has been done by now, and has no lesson that it waits for.
+        """
         self.flush()
+        if self._asked and not self._lesson:
+            self.end()
+        if self._ending and time.monotonic() - self._since > PATIENCE_S:
+            self.drop()
         while not (self.gone or self._ending):
             try:
                 data = self._connection.recv(1 << 16)
@@ -119,8 +129,10 @@ class Client:
                 self._refuse("this is no request: one JSON object a line is, with `do`")
                 return
             self._asked = True
+            # a lesson that is refused or over ends its client; one that is given up does not
+            self._lesson = request["do"] in LESSONS or (self._lesson and request["do"] != "cancel")
             yield request
-        if not self._asked and time.monotonic() - self._since > PATIENCE_S:
+        if not (self._asked or self._ending) and time.monotonic() - self._since > PATIENCE_S:
             self._refuse(f"no request came within {PATIENCE_S:g} s")
 
     def _refuse(self, message: str) -> None:
