@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from edgelearn.runtime.voice import VoiceDevice
 
 LONGEST_PAYLOAD = 1 << 20  # bytes of one message: half a minute of sound, where clients send a twentieth of a second
 SILENCE = np.zeros(SAMPLE_RATE_HZ // 2, np.int16)  # closes an utterance under way
+# every usual rate is a multiple of it; another one may need a filter of 16,000 rows, which takes seconds to make
+RATE_STEP_HZ = 25
 # what a client can send that is no Wyoming: a text that is no object, a key that is missing, a number that is none
 MALFORMED = (AttributeError, EOFError, KeyError, TypeError, ValueError, UsageError)
 
@@ -107,6 +110,8 @@ class Conversation:
     def _listen(self, chunk: AudioChunk) -> Iterator[Detection]:
         this = (chunk.rate, chunk.width, chunk.channels)
         if self._resampler is None or this != self._format:
+            if chunk.rate % RATE_STEP_HZ:
+                raise ValueError(f"sound at {chunk.rate} Hz, which is no multiple of {RATE_STEP_HZ} Hz")
             self._resampler = Resampler(chunk.rate)
             self._format = this
         samples = self._resampler.push(mono_int16(chunk.audio, chunk.width, chunk.channels))
@@ -193,6 +198,8 @@ class Server:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.clients += 1
+        # one that was switched off in the middle of its sound says nothing more: the system finds out that it is gone
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         task = asyncio.get_running_loop().create_task(self._serve(self.clients, reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -19,9 +19,13 @@ import numpy as np
 import pytest
 
 from edgelearn.audio.clips import read_clip
-from edgelearn.errors import EdgelearnError, UsageError
+from edgelearn.cli.appliance import Appliance
+from edgelearn.cli.verbs.wyoming import Devices
+from edgelearn.config import load_settings
+from edgelearn.device.board import load_board
+from edgelearn.errors import BudgetExceeded, EdgelearnError, UsageError
 from edgelearn.jit import cache_folder
-from edgelearn.runtime.model import BASE_MODEL, Word, load_model
+from edgelearn.runtime.model import BASE_MODEL, Model, Word, load_model, open_user_model, save_model
 from edgelearn.runtime.rehearsed import RECORDINGS
 from edgelearn.runtime.voice import VoiceDevice
 
@@ -240,6 +244,7 @@ def test_sound_of_another_rate_is_resampled() -> None:
         b'{"no": "type"}\n',
         b'{"type": "audio-chunk", "data": {"rate": 16000}}\n',
         b'{"type": "audio-chunk", "data": {"rate": 1, "width": 2, "channels": 1}, "payload_length": 2}\nxx',
+        b'{"type": "audio-chunk", "data": {"rate": 191999, "width": 2, "channels": 1}, "payload_length": 2}\nxx',
         b'{"type": "audio-chunk", "data": {"rate": 16000, "width": 3, "channels": 1}, "payload_length": 3}\nxxx',
         b'{"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 1}, "payload_length": 1}\nx',
         b'{"type": "audio-chunk", "payload_length": 99999999999}\n',
@@ -345,6 +350,43 @@ def test_a_port_in_use_is_told() -> None:
         await server.close()
 
     asyncio.run(run())
+
+
+def test_a_client_that_was_switched_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve, alive = Server._serve, []
+
+    async def noted(server: Server, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        alive.append(writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        await serve(server, number, reader, writer)
+
+    monkeypatch.setattr(Server, "_serve", noted)
+
+    async def visit(house: House) -> None:
+        async with house.client() as client:
+            await ask(client, room()[:0])
+
+    in_house(visit)
+    assert alive == [1]
+
+
+def test_words_that_do_not_fit_the_budget_leave_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bounded(model: Model, budget_bytes: int) -> VoiceDevice:
+        if "bunk" in [word.name for word in model.words]:
+            raise BudgetExceeded("words", 2, 1, budget_bytes)
+        return VoiceDevice(model, budget_bytes)
+
+    monkeypatch.setattr("edgelearn.runtime.voice.VoiceDevice", bounded)
+    path = tmp_path / "model.npz"
+    model, settings = open_user_model(path), load_settings(environ={"HOME": str(tmp_path)})
+    devices = Devices(Appliance(path, model, VoiceDevice(model), load_board(settings.device.board), settings))
+    larger = save_model(path, model.renamed("bed", "bunk"))
+    assert devices.new().model().words == model.words
+    assert capsys.readouterr().err.startswith("the words stay as they were: region 'words' needs")
+    save_model(path, larger.renamed("bunk", "bench"))
+    assert devices.new().model().words[0].name == "bench"
+    assert capsys.readouterr().err == ""
 
 
 def test_the_verb_serves_new_words_without_a_restart_and_ends_with_a_summary(tmp_path: Path) -> None:

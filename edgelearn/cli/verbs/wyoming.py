@@ -16,6 +16,7 @@ from edgelearn.errors import EdgelearnError
 if TYPE_CHECKING:
     from edgelearn.cli.appliance import Appliance
     from edgelearn.integrations.wyoming_server import Address, Heard, Server
+    from edgelearn.runtime.model import Model
     from edgelearn.runtime.voice import VoiceDevice
 
 HELP = (
@@ -66,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Devices:
-    """Makes the devices of clients, each with the model file as it is then: `edgelearn add` needs no restart."""
+    """Makes the devices of clients, each with the model file as it is then: `edgelearn add` needs no restart.
+
+    One that cannot be read, or that does not fit the budget, is told of, and the words stay those of the one before.
+    """
 
     def __init__(self, appliance: Appliance) -> None:
         self._appliance = appliance
@@ -75,17 +79,25 @@ class Devices:
     def new(self) -> VoiceDevice:
         """Return a device that listens as the settings say."""
         from edgelearn.runtime.model import load_model
-        from edgelearn.runtime.voice import VoiceDevice
 
         appliance = self._appliance
         stamp = _stamp(appliance.path)
         if stamp != self._stamp:
             try:
-                appliance.model = load_model(appliance.path)
-                self._stamp = stamp
+                model = load_model(appliance.path)
+                device = self._with(model)  # which may need more than the budget
             except EdgelearnError as error:
                 say(f"the words stay as they were: {error}")
-        device = VoiceDevice(appliance.model, appliance.settings.device.budget_bytes)
+            else:
+                appliance.model, self._stamp = model, stamp
+                return device
+        return self._with(appliance.model)
+
+    def _with(self, model: Model) -> VoiceDevice:
+        from edgelearn.runtime.voice import VoiceDevice
+
+        appliance = self._appliance
+        device = VoiceDevice(model, appliance.settings.device.budget_bytes)
         device.recognizer.bias_q14 = appliance.device.recognizer.bias_q14
         device.recognizer.refractory_frames = appliance.device.recognizer.refractory_frames
         return device
