@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ MOST_TAKES = 20
 # what changes the model and is saved in the place of the file that it was read from
 ON_THE_FILE = ("add", "teach", "confirm", "reject", "remove", "rename")
 STEPS_TOLD = 10  # a client is told of every so many updates
+TOLD_S = 1.0  # and as often where these take longer, on a slow machine: it gives up a session that says nothing
 
 Tell = Callable[[str, dict[str, Any]], None]
 
@@ -51,6 +53,7 @@ class _Job:
     learning: bool = False
     overruns: int = 0
     told: int = 0
+    told_at: float = 0.0
 
 
 class LiveTeaching:
@@ -119,8 +122,9 @@ class LiveTeaching:
             self._job = None
             self._tell_error(error, job.client)
             return []
-        if not done and job.client is not None and self._session.updates >= job.told + STEPS_TOLD:
-            job.told = self._session.updates
+        now, updates = time.monotonic(), self._session.updates
+        if not done and job.client is not None and (updates >= job.told + STEPS_TOLD or now >= job.told_at + TOLD_S):
+            job.told, job.told_at = updates, now
             job.client.send("step", step=job.told, of=self._session.config.steps)
         return done
 

@@ -78,6 +78,24 @@ def live(own: Path) -> Callable[..., Live]:
     return lambda *more: Live(own, *more)
 
 
+def test_who_waits_for_a_lesson_hears_of_it_however_slow_it_is(
+    live: Callable[..., Live], take: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every tenth update, and of every second in which there were fewer."""
+    clock = [100.0]
+    monkeypatch.setattr("edgelearn.cli.live_teaching.time.monotonic", lambda: clock[0])
+    for passes, told in ((0.0, [2, 12, 22]), (0.4, [2, 8, 14, 20]), (1.0, list(range(2, 24, 2)))):
+        one, steps = live(), []
+        client: Any = SimpleNamespace(gone=False, send=lambda _, steps=steps, **fields: steps.append(fields["step"]))
+        one.session.config = replace(one.session.config, least_takes=1, least_spread=0, max_old_loss=1.0)
+        one.teaching._begin({}, client, "computer", one.device.teach("computer", [take], one.session.config), 1)
+        while one.session.updates < 22:
+            one.teaching.work(1e-9)  # two updates
+            clock[0] += passes
+        assert steps == told
+        one.teaching._cancel({}, client)
+
+
 def same(one: Model, other: Model) -> bool:
     strip = [replace(model, generation=None).to_file() for model in (one, other)]
     arrays = [{name: array.tobytes() for name, array in file.arrays.items()} for file in strip]
