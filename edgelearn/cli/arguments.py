@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,6 +66,11 @@ def settings(args: argparse.Namespace) -> Settings:
     return load_settings(args.config, {name: getattr(args, name, None) for name in KEYS})
 
 
+def word_name(typed: str) -> str:
+    """Return the name of a word in the one form (Unicode's NFC) that it has, however its accents were typed."""
+    return unicodedata.normalize("NFC", typed)
+
+
 def model_path(args: argparse.Namespace) -> Path:
     """Return the path of the model that `args` names, else that of the user's own."""
     from edgelearn.config import default_model
@@ -71,9 +78,17 @@ def model_path(args: argparse.Namespace) -> Path:
     return args.model if args.model is not None else default_model()[0]
 
 
+def undo_command(path: Path) -> str:
+    """Return what takes back a change of the model at a path: one that is not the user's own has to be named."""
+    from edgelearn.config import default_model
+
+    return "edgelearn undo" if path == default_model()[0] else f"edgelearn undo --model {shlex.quote(str(path))}"
+
+
 def open_model(args: argparse.Namespace) -> tuple[Path, Model]:
     """Return the model that `args` names, which must exist, else the user's own, which the first use creates."""
     from edgelearn.runtime.model import load_model, open_user_model
 
+    settings(args)  # a mistake in them is told, whether the verb asks for any or not
     path = model_path(args)
     return path, open_user_model(path) if args.model is None else load_model(path)

@@ -64,14 +64,17 @@ class Program:
 
     args: Namespace
     audio: AudioSettings | None = None
+    budget_bytes: int | None = None
     model: Model | None = None
 
     def check_settings(self) -> Check:
         """Return where the settings come from."""
         from edgelearn.cli.arguments import settings
+        from edgelearn.device.board import load_board
 
         chosen = settings(self.args)
-        self.audio = chosen.audio
+        load_board(chosen.device.board)
+        self.audio, self.budget_bytes = chosen.audio, chosen.device.budget_bytes
         own = sorted({origin for origin in chosen.origins.values() if origin != "default"})
         return Check("settings", "ok", f"from {', '.join(own)}" if own else "all of them defaults")
 
@@ -86,15 +89,16 @@ class Program:
         what = f"the shipped one; the first use makes {path}" if first else f"{path}, {len(self.model.words)} words"
         folder = next(parent for parent in path.parents if parent.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-            return Check("model", "warn", what, f"words that are taught cannot be saved: {folder} is not writable")
+            unsaved = f"words that are taught cannot be saved: {folder} is not writable"
+            return Check("model", "fail" if first else "warn", what, unsaved)  # the first use writes
         return Check("model", "ok", what)
 
     def check_start(self) -> Check:
         """Return how long it takes from nothing to a device that listens; what was not compiled is afterwards."""
         began = time.perf_counter()
-        from edgelearn.runtime.voice import VoiceDevice
+        from edgelearn.runtime.voice import DEFAULT_BUDGET_BYTES, VoiceDevice
 
-        self._device = VoiceDevice(self._model())
+        self._device = VoiceDevice(self._model(), self.budget_bytes or DEFAULT_BUDGET_BYTES)
         self._device.warm_up()
         seconds = time.perf_counter() - began
         detail = f"ready after {seconds:.1f} s"

@@ -95,12 +95,12 @@ def print_undone(fields: Mapping[str, Any], as_json: bool) -> None:
         say(f"back to: {', '.join(fields['words'])}")
 
 
-def print_removed(fields: Mapping[str, Any], as_json: bool) -> None:
-    """Print that a word is forgotten."""
+def print_removed(fields: Mapping[str, Any], as_json: bool, undo: str = "edgelearn undo") -> None:
+    """Print that a word is forgotten; undo: the command that brings it back."""
     if as_json:
         emit("removed", word=fields["word"])
     else:
-        say(f"{fields['word']!r} is forgotten; `edgelearn undo` brings it back")
+        say(f"{fields['word']!r} is forgotten; `{undo}` brings it back")
 
 
 def print_renamed(fields: Mapping[str, Any], as_json: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.arguments import add_settings, undo_command
 from edgelearn.cli.output import say
 from edgelearn.errors import UsageError
 
@@ -79,7 +79,7 @@ def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachRep
     seconds = time.perf_counter() - started
     appliance.save()
     fields = appliance.added_fields(word, 1, seconds, report) | past_fields(past)
-    print_added(fields, appliance.board.title, as_json, "; `edgelearn undo` takes it back")
+    print_added(fields, appliance.board.title, as_json, f"; `{undo_command(appliance.path)}` takes it back")
     place = last_path(appliance.path)
     try:
         # the last one is what was meant, and none before it: those would be the last ones now

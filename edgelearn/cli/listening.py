@@ -112,7 +112,9 @@ class Listening:
         for event in happened:
             if isinstance(event, Event):
                 self._terminal.heard(event)
-                self._actions(event)
+                started = time.perf_counter()
+                self._actions(event)  # which may wait for a program: that is no computing
+                self._busy -= time.perf_counter() - started
         self._keeper.keep()  # after that: a card may take its time to write
 
     def summary(self) -> dict[str, Any]:

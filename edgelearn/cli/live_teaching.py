@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelearn.cli.arguments import word_name
 from edgelearn.cli.lessons import choose_past
 from edgelearn.cli.output import say
 from edgelearn.cli.take_player import TakePlayer
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from edgelearn.runtime.last_utterances import Past
 
 COUNTDOWN_S = 3
-MOST_TAKES = 20
+MOST_TAKES = 20  # that are asked for
+MOST_SENT = 50  # from recordings, as many as a request has room for
 # what changes the model and is saved in the place of the file that it was read from
 ON_THE_FILE = ("add", "teach", "confirm", "reject", "remove", "rename")
 STEPS_TOLD = 10  # a client is told of every so many updates
@@ -303,13 +305,16 @@ def _text(request: dict[str, Any], name: str) -> str:
     value = request.get(name)
     if not isinstance(value, str):
         raise UsageError(f"{name} cannot be {value!r:.40}", "it must be a text")
-    return value
+    return word_name(value)
 
 
 def _frames(value: Any, bands: int, longest: int) -> list[NDArray[np.int8]]:
     """Return takes (int8 Q6, [T, bands]) from base64; raises UsageError for what is none."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_SENT:
+        found = f"{len(value)} takes are sent at once" if isinstance(value, list) else "there are no takes"
+        raise UsageError(found, f"send from 1 to {MOST_SENT}")
     takes = []
-    for text in value if isinstance(value, list) and 1 <= len(value) <= MOST_TAKES else []:
+    for text in value:
         try:
             data = np.frombuffer(base64.b64decode(text, validate=True), np.int8)
         except (binascii.Error, TypeError, ValueError):
@@ -317,6 +322,4 @@ def _frames(value: Any, bands: int, longest: int) -> list[NDArray[np.int8]]:
         if not len(data) or len(data) % bands or len(data) > 4 * longest * bands:
             raise UsageError("a take is no frames of this model")
         takes.append(data.reshape(-1, bands))
-    if not takes:
-        raise UsageError("there are no takes", f"send from 1 to {MOST_TAKES}")
     return takes

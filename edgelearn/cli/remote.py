@@ -18,6 +18,7 @@ ENDINGS = ("added", "undone", "removed", "renamed")
 
 def running_session(args: argparse.Namespace) -> Connection | None:
     """Return a connection to the session that listens with the model of a command line, None if there is none."""
+    settings(args)  # a mistake in them is told, whoever makes the change
     return connect(Path(model_path(args)))
 
 

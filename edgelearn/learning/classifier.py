@@ -252,7 +252,7 @@ class Classifier:
         if self.rows == self.config.rows:
             raise BudgetExceeded(
                 "classifier.prototypes", self.config.hidden, 0, self._prototypes.nbytes,
-                f"the device holds {self.config.taught_rows} taught words: remove one first",
+                f"the device has room for {self.config.taught_rows} taught words: remove one first",
             )  # fmt: skip
 
     def add_row(self, vector: NDArray[np.integer[Any]]) -> int:

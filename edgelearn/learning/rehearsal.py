@@ -75,6 +75,16 @@ def decode_deltas(data: Any, count: int, begin: int, frames: Any) -> None:
                 frames[t, b] = 0
 
 
+def bytes_from_row(records: NDArray[np.uint8], row: int) -> int:
+    """Return how many bytes the records of words at `row` and behind it take."""
+    at = total = 0
+    while at + HEADER_BYTES <= len(records):
+        size = max(HEADER_BYTES, (int(records[at + 2]) | int(records[at + 3]) << 8) % WITH_SURROUNDINGS)
+        total += size if records[at] >= row else 0
+        at += size
+    return total
+
+
 @kernel
 def whole_records(records: Any, bands: int) -> bool:
     """Return whether `records` (uint8) is a sequence of records as `encode_deltas` makes them, headers included."""

@@ -22,6 +22,7 @@ from edgelearn.engine.layout import (
 )
 from edgelearn.engine.layout import Region as NamedArray
 from edgelearn.learning.directions import DIRECTIONS
+from edgelearn.learning.rehearsal import bytes_from_row
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.model import Model
 
@@ -40,7 +41,7 @@ LEARNING_PARTS = ("rehearsal", "learning", "tape")
 class DeviceShape:
     """What the size of a device follows from.
 
-    records_bytes: what the model has in its rehearsal memory.
+    records_bytes, taught_bytes: what the model has in its rehearsal memory, and how much of that is of taught words.
     """
 
     frontend: FrontendConfig
@@ -48,6 +49,7 @@ class DeviceShape:
     network: NetworkConfig
     base_rows: int
     records_bytes: int = 0
+    taught_bytes: int = 0
 
     def with_hidden(self, hidden: int) -> DeviceShape:
         """Return a device whose layers have at most so many hidden units."""
@@ -56,12 +58,14 @@ class DeviceShape:
         for layer in self.network.layers:
             layers.append(replace(layer, inputs=inputs, hidden=min(layer.hidden, hidden)))
             inputs = layers[-1].hidden
-        return replace(self, network=NetworkConfig(tuple(layers)), records_bytes=0)
+        return replace(self, network=NetworkConfig(tuple(layers)), records_bytes=0, taught_bytes=0)
 
 
 def shape_of(model: Model) -> DeviceShape:
     """Return the shape of a model's device."""
-    return DeviceShape(model.frontend, model.endpoint, model.network, len(model.labels), len(model.rehearsal))
+    base_rows, records = len(model.labels), model.rehearsal
+    taught_bytes = bytes_from_row(records, base_rows)
+    return DeviceShape(model.frontend, model.endpoint, model.network, base_rows, len(records), taught_bytes)
 
 
 def limits_of(shape: DeviceShape, rehearsal_bytes: int | None = None) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -255,8 +256,12 @@ def rejected_name(word: str) -> str:
 
 
 def check_word_name(name: str) -> None:
-    """Raise UsageError for a name that could not stand in a table, a path or an environment variable."""
-    if not name or len(name) > 40 or any(not (c.isalnum() or c in " _-'") for c in name) or name != name.strip():
+    """Raise UsageError for a name that could not stand in a table, a path or an environment variable.
+
+    Vowel signs and accents that are characters of their own belong to the letter before them (Unicode's marks).
+    """
+    letters = all(c.isalnum() or c in " _-'" or unicodedata.category(c) in ("Mn", "Mc") for c in name)
+    if not name or len(name) > 40 or not letters or name != name.strip():
         raise UsageError(f"{name!r} is no name for a word", "use up to 40 letters, digits, spaces, - and _")
 
 

@@ -149,9 +149,9 @@ def _does_not_fit(shape: DeviceShape, budget_bytes: int, limits: Limits) -> Budg
 
 def _nearest(shape: DeviceShape, budget_bytes: int) -> Iterator[str]:
     """Yield what would fit this budget, the smallest step away first; if nothing does, the smallest budget of all."""
-    forgetful = replace(shape, records_bytes=0)
-    if shape.records_bytes and fits(forgetful, budget_bytes):
-        yield "fewer exemplars (`edgelearn remove` a word)"
+    forgetful = replace(shape, records_bytes=shape.records_bytes - shape.taught_bytes)
+    if shape.taught_bytes and fits(forgetful, budget_bytes):
+        yield "fewer exemplars (`edgelearn remove` a taught word)"
     fitting = (hidden for hidden, smaller in narrower(shape) if fits(smaller, budget_bytes))
     hidden = next(fitting, None)
     if hidden is not None:

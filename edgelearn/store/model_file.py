@@ -88,8 +88,11 @@ def undo_model(path: str | Path, check: Callable[[ModelFile], object] | None = N
     generation before, or if it is damaged itself or the same as the present one.
     """
     place = _resolve(path)
+    previous = previous_path(place)
+    with _explain(place):
+        if not any(one.exists() for one in (place, previous, _taken_back(place))):
+            raise ModelFileError(f"there is no model file {path}", "there is nothing to undo")
     with _explain(place), _lock(place):
-        previous = previous_path(place)
         _finish_undo(place)
         if not previous.exists():
             raise ModelFileError(f"{path} has no generation before it", "there is nothing to undo")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -284,3 +285,17 @@ def test_one_session_for_a_model_and_leftovers_are_replaced(
         assert (end["event"], end["overruns"]) == ("end", 0)
         assert "Traceback" not in "".join(third.errors)
     assert not own_socket(home).exists()
+
+
+def test_what_an_action_takes_is_no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [10.0]
+    monkeypatch.setattr("edgelearn.cli.listening.time.perf_counter", lambda: clock[0])
+    listening: Any = Listening.__new__(Listening)
+    listening._busy = listening._block_at = 0.0
+    listening._session = SimpleNamespace(hear=lambda _: [Event("bed", 0.5, 0.0, 0.5, 240.0, 0.8)])
+    listening._terminal = SimpleNamespace(heard=lambda _: clock.__setitem__(0, clock[0] + 1.0))
+    listening._actions = lambda _: clock.__setitem__(0, clock[0] + 5.0)
+    listening._keeper = SimpleNamespace(keep=lambda: None)
+    listening._teaching = SimpleNamespace(follow=lambda *_: None)
+    listening._hear(np.zeros(320, np.int16), -60.0)
+    assert listening._busy == 1.0

@@ -96,6 +96,15 @@ def test_who_waits_for_a_lesson_hears_of_it_however_slow_it_is(
         one.teaching._cancel({}, client)
 
 
+def test_recordings_are_as_many_as_a_request_holds(live: Callable[..., Live], take: Frames) -> None:
+    text = base64.b64encode(take.tobytes()).decode()
+    one = live()
+    assert one.ask("teach", word="computer", frames=[text] * 25)[0] == "added"
+    for frames, found in (([text] * 51, "51 takes are sent at once"), ([], "0 takes are"), (3, "there are no takes")):
+        event, fields = one.ask("teach", word="lamp", frames=frames)
+        assert (event, found in fields["message"], fields["hint"]) == ("error", True, "send from 1 to 50")
+
+
 def same(one: Model, other: Model) -> bool:
     strip = [replace(model, generation=None).to_file() for model in (one, other)]
     arrays = [{name: array.tobytes() for name, array in file.arrays.items()} for file in strip]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from edgelearn.errors import UsageError
 from edgelearn.runtime.control import client_folders
 from edgelearn.runtime.model import BASE_MODEL, Word, load_model, save_model
 from edgelearn.store.model_file import ModelFile, previous_path, write_model
-from tests.cli.typed import Cli
+from tests.cli.typed import TAKES, Cli
 
 TOO_LONG = "x" * 300  # the one name that no user may look at, not even root
 
@@ -128,3 +129,68 @@ def test_a_session_is_looked_for_where_a_login_would_have_named() -> None:
     own = Path(f"/run/user/{os.geteuid()}")
     assert (own / "edgelearn" in client_folders({})) == own.is_dir()
     assert client_folders({"XDG_RUNTIME_DIR": "/somewhere"})[0] == Path("/somewhere/edgelearn")
+
+
+@pytest.mark.parametrize("verb", [["words"], ["info"], ["rename", "bed", "cot"], ["remove", "bed"], ["undo"]])
+def test_a_mistake_in_the_settings_is_told_by_every_verb(
+    cli: Cli, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    cli("rename", "up", "high")
+    before = own.read_bytes()
+    assert "nowhere.toml" in cli(*verb, "--config", str(tmp_path / "nowhere.toml"), code=2).err
+    (tmp_path / "odd.toml").write_text("[device]\nbudge = 1\n")
+    assert "budge" in cli(*verb, "--config", str(tmp_path / "odd.toml"), code=2).err
+    monkeypatch.setenv("EDGELEARN_FOO", "1")
+    assert "EDGELEARN_FOO" in cli(*verb, code=2).err
+    assert own.read_bytes() == before
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_fails_where_listening_does(
+    cli: Cli, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def statuses() -> dict[str, str]:
+        capfd.readouterr()
+        main(["doctor", "--json"])  # which may fail for what this machine lacks
+        lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        return {line["name"]: line["status"] for line in lines if "name" in line}
+
+    monkeypatch.setenv("EDGELEARN_DEVICE_BUDGET", "64KiB")
+    assert statuses()["start"] == "fail"
+    monkeypatch.delenv("EDGELEARN_DEVICE_BUDGET")
+    assert statuses()["start"] != "fail"
+    monkeypatch.setenv("EDGELEARN_DEVICE_BOARD", "nope")
+    assert statuses()["settings"] == "fail"
+    monkeypatch.delenv("EDGELEARN_DEVICE_BOARD")
+    monkeypatch.setattr("edgelearn.cli.checks.os.access", lambda *_: False)
+    assert statuses()["model"] == "fail"  # the first use would write it
+    cli("words")
+    assert statuses()["model"] == "warn"
+
+
+def test_there_is_nothing_to_undo_before_the_first_use(cli: Cli, own: Path, tmp_path: Path) -> None:
+    shown = cli("undo", code=4).err
+    assert f"there is no model file {own}" in shown
+    assert "there is nothing to undo" in shown
+    assert "there is no model file" in cli("undo", "--model", str(tmp_path / "none.npz"), code=4).err
+    assert not list(tmp_path.glob("*none.npz*"))
+
+
+@pytest.mark.usefixtures("home")
+def test_what_takes_a_change_back_names_a_model_that_is_not_ones_own(cli: Cli, tmp_path: Path) -> None:
+    other = tmp_path / "an other.npz"
+    shutil.copy(BASE_MODEL, other)
+    assert f"`edgelearn undo --model '{other}'`" in cli("add", "computer", "--from", *TAKES, "--model", str(other)).out
+    assert f"`edgelearn undo --model '{other}'`" in cli("remove", "bed", "--model", str(other)).err
+    assert "`edgelearn undo` brings" in cli("remove", "bed").err
+
+
+@pytest.mark.usefixtures("home")
+def test_names_are_letters_of_any_script_in_one_form(cli: Cli) -> None:
+    cli("rename", "bed", "नमस्ते")
+    cli("rename", "up", "ไม่")
+    cli("rename", "go", "cafe\u0301")
+    listed = [line["word"] for line in cli("words", "--json").lines]
+    assert {"नमस्ते", "ไม่", "caf\u00e9"} <= set(listed)
+    cli("remove", "cafe\u0301")
+    assert "is no name for a word" in cli("rename", "one", "a/b", code=2).err

@@ -14,7 +14,7 @@ from edgelearn.cli.main import main
 from edgelearn.device.board import list_boards, load_board
 from edgelearn.runtime.model import BASE_MODEL
 from edgelearn.runtime.rehearsed import RECORDINGS
-from tests.cli.typed import ADDED, BED, Cli
+from tests.cli.typed import ADDED, BED, TAKES, Cli
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -269,6 +269,14 @@ def test_evaluate_fewshot(cli: Cli, data: Path) -> None:
     assert "closed_k1" in shown.out
     assert "no novel words of 'nope'" in cli(*argv, "--dataset", "nope", code=2).err
     assert "no takes to learn from" in cli(*argv, "--novel", "mine:banana", code=2).err
+
+
+def test_words_of_ones_own_that_leave_no_room_for_those_of_the_data(cli: Cli, data: Path) -> None:
+    for n in range(16):
+        cli("add", f"word {n}", "--from", TAKES[n % 3], "--steps", "1", "--max-old-loss-percent", "100")
+    argv = ["evaluate", "fewshot", "--data", str(data), "--draws", "1", "--learner", "prototype"]
+    assert f"--model {BASE_MODEL}" in cli(*argv, code=5).err
+    cli(*argv, "--model", str(BASE_MODEL))
 
 
 @pytest.fixture

@@ -187,6 +187,21 @@ def test_records_of_a_model_are_never_planned_away() -> None:
     assert plan_device(few, sufficient_bytes(few)).choice.rehearsal_bytes < 16 * KIB
 
 
+def test_only_taught_words_make_room() -> None:
+    """What a shipped word has in the rehearsal memory stays there when it is removed."""
+    shape = shape_of(SHIPPED)
+    assert (shape.records_bytes, shape.taught_bytes) == (len(SHIPPED.rehearsal), 0)
+    rows = SHIPPED.rehearsal.copy()
+    rows[0] = shape.base_rows
+    size = int(rows[2]) | (int(rows[3]) & 127) << 8
+    assert shape_of(replace(SHIPPED, rehearsal=rows)).taught_bytes == size
+    for taught, told in ((0, False), (10_000, True)):
+        many = replace(shape, records_bytes=30_000, taught_bytes=taught)
+        with pytest.raises(BudgetExceeded) as caught:
+            plan_device(many, sufficient_bytes(many) - 8_000)
+        assert ("`edgelearn remove` a taught word" in caught.value.hint) == told
+
+
 def test_options_lie_on_one_curve_of_memory_and_work() -> None:
     shape = shape_of(SHIPPED)
     plan = plan_device(shape, 256 * KIB)

@@ -9,7 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.arguments import add_settings, undo_command, word_name
 from edgelearn.cli.output import say
 from edgelearn.errors import EdgelearnError, UsageError
 
@@ -32,7 +32,7 @@ MOST_TAKES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the word, where its takes come from, and the settings."""
-    parser.add_argument("word", metavar="WORD", help="the name of the new word")
+    parser.add_argument("word", metavar="WORD", type=word_name, help="the name of the new word")
     parser.add_argument(
         "--takes", type=int, default=5, metavar="N", help="takes to record (default: 5; 3 will do, 1 can)"
     )
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         takes, seconds, report = _from_microphone(appliance, args)
     appliance.save()
     fields = appliance.added_fields(args.word, takes, seconds, report)
-    print_added(fields, appliance.board.title, bool(args.json), "; `edgelearn undo` takes it back")
+    print_added(fields, appliance.board.title, bool(args.json), f"; `{undo_command(appliance.path)}` takes it back")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from edgelearn.cli.arguments import word_name
 from edgelearn.cli.lessons import add_lesson, last_of, learn
 
 HELP = (
@@ -14,7 +15,7 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the word and what lessons share."""
-    parser.add_argument("word", metavar="WORD", help="the word that was said")
+    parser.add_argument("word", metavar="WORD", type=word_name, help="the word that was said")
     add_lesson(parser)
 
 

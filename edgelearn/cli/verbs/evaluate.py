@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelearn.cli.arguments import add_settings
 from edgelearn.cli.output import emit, say, table
-from edgelearn.errors import UsageError
+from edgelearn.errors import BudgetExceeded, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from edgelearn.audio.datasets import read_manifest
     from edgelearn.cli.appliance import open_appliance
     from edgelearn.cli.continuous import evaluate_incremental, evaluate_stream
+    from edgelearn.runtime.model import BASE_MODEL
 
     clips = read_manifest(args.data)
     if args.protocol == "incremental":
@@ -93,7 +94,12 @@ def run(args: argparse.Namespace) -> int:
     appliance = open_appliance(args)
     say(f"measuring {appliance.path}")  # the user's own model, if there is one and no other was named
     measure = {"base": _base, "fewshot": _fewshot, "stream": evaluate_stream}[args.protocol]
-    return measure(args, appliance, clips)
+    try:
+        return measure(args, appliance, clips)
+    except BudgetExceeded as error:
+        if appliance.device.words_left < appliance.device.classifier.config.taught_rows:
+            error.hint = f"words that were taught leave too little room for those of the data: --model {BASE_MODEL}"
+        raise
 
 
 def _base(args: argparse.Namespace, appliance: Appliance, clips: list[ClipInfo]) -> int:

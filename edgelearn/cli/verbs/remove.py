@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from edgelearn.cli.arguments import add_settings
+from edgelearn.cli.arguments import add_settings, undo_command, word_name
 
 HELP = "Forget a word: it is no longer reported, and the takes of a taught word leave the rehearsal memory."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the word and the device's memory."""
-    parser.add_argument("word", metavar="WORD")
+    parser.add_argument("word", metavar="WORD", type=word_name)
     add_settings(parser, "device.budget", "device.board")
 
 
@@ -30,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     appliance.device.remove(args.word)
     appliance.save()
     follow_words(appliance.path, appliance.model)
-    print_removed({"word": args.word}, bool(args.json))
+    print_removed({"word": args.word}, bool(args.json), undo_command(appliance.path))
     return 0

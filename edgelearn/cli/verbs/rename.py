@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from edgelearn.cli.arguments import open_model
+from edgelearn.cli.arguments import open_model, word_name
 
 HELP = "Rename a word; what was learned of it stays."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two names."""
-    parser.add_argument("word", metavar="WORD")
-    parser.add_argument("new_name", metavar="NEW")
+    parser.add_argument("word", metavar="WORD", type=word_name)
+    parser.add_argument("new_name", metavar="NEW", type=word_name)
 
 
 def run(args: argparse.Namespace) -> int:
