@@ -19,6 +19,8 @@ from edgelearn.runtime.model import BASE_MODEL, Word, load_model, save_model
 from edgelearn.store.model_file import ModelFile, previous_path, write_model
 from tests.cli.typed import TAKES, Cli
 
+pytestmark = pytest.mark.usefixtures("home")
+
 TOO_LONG = "x" * 300  # the one name that no user may look at, not even root
 
 
@@ -145,7 +147,6 @@ def test_a_mistake_in_the_settings_is_told_by_every_verb(
     assert own.read_bytes() == before
 
 
-@pytest.mark.usefixtures("home")
 def test_doctor_fails_where_listening_does(
     cli: Cli, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +177,6 @@ def test_there_is_nothing_to_undo_before_the_first_use(cli: Cli, own: Path, tmp_
     assert not list(tmp_path.glob("*none.npz*"))
 
 
-@pytest.mark.usefixtures("home")
 def test_what_takes_a_change_back_names_a_model_that_is_not_ones_own(cli: Cli, tmp_path: Path) -> None:
     other = tmp_path / "an other.npz"
     shutil.copy(BASE_MODEL, other)
@@ -185,7 +185,6 @@ def test_what_takes_a_change_back_names_a_model_that_is_not_ones_own(cli: Cli, t
     assert "`edgelearn undo` brings" in cli("remove", "bed").err
 
 
-@pytest.mark.usefixtures("home")
 def test_names_are_letters_of_any_script_in_one_form(cli: Cli) -> None:
     cli("rename", "bed", "नमस्ते")
     cli("rename", "up", "ไม่")

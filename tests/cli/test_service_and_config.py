@@ -13,6 +13,8 @@ import pytest
 from edgelearn.cli.verbs import service
 from tests.cli.typed import BED, Cli, words
 
+pytestmark = pytest.mark.usefixtures("home")
+
 # -- service
 
 
