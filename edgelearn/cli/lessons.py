@@ -71,7 +71,7 @@ def past_fields(past: Past) -> dict[str, object]:
 def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachReport], as_json: bool) -> None:
     """Run a lesson about `word` to its end, save the model, print what it took, and forget the utterance."""
     from edgelearn.cli.events import print_added
-    from edgelearn.runtime.last_utterances import heard_after, last_path, load_last, save_last
+    from edgelearn.runtime.last_utterances import heard_after
 
     appliance.device.warm_up()
     started = time.perf_counter()
@@ -80,22 +80,28 @@ def learn(appliance: Appliance, word: str, past: Past, lesson: Iterator[TeachRep
     appliance.save()
     fields = appliance.added_fields(word, 1, seconds, report) | past_fields(past)
     print_added(fields, appliance.board.title, as_json, f"; `{undo_command(appliance.path)}` takes it back")
-    place = last_path(appliance.path)
-    try:
-        # the last one is what was meant, and none before it: those would be the last ones now
-        save_last(place, appliance.model, heard_after(load_last(place, appliance.model), past))
-    except OSError as error:
-        say(f"cannot write {place}: {error.strerror}")
+    # the last one is what was meant, and none before it: those would be the last ones now
+    _rewrite_last(appliance.path, appliance.model, lambda kept: heard_after(kept, past))
 
 
 def follow_words(model_path: Path, model: Model, renamed: tuple[str, str] | None = None) -> None:
     """Have the last utterances beside a model, whose words have changed, go by what these are called now."""
-    from edgelearn.runtime.last_utterances import heard_now, last_path, load_last, save_last
+    from edgelearn.runtime.last_utterances import heard_now
 
-    place, words = last_path(model_path), {word.name for word in model.words}
+    words = {word.name for word in model.words}
+    _rewrite_last(
+        model_path, model, lambda kept: [replace(past, heard=heard_now(past.heard, words, renamed)) for past in kept]
+    )
+
+
+def _rewrite_last(model_path: Path, model: Model, change: Callable[[list[Past]], list[Past]]) -> None:
+    """Let the last utterances beside a model, if there are any, become what `change` makes of them."""
+    from edgelearn.runtime.last_utterances import last_path, load_last, save_last
+
+    place = last_path(model_path)
     try:
         if kept := load_last(place, model):
-            save_last(place, model, [replace(past, heard=heard_now(past.heard, words, renamed)) for past in kept])
+            save_last(place, model, change(kept))
     except UsageError:
         return  # a lesson from them says what is wrong with them
     except OSError as error:

@@ -75,16 +75,6 @@ def decode_deltas(data: Any, count: int, begin: int, frames: Any) -> None:
                 frames[t, b] = 0
 
 
-def bytes_from_row(records: NDArray[np.uint8], row: int) -> int:
-    """Return how many bytes the records of words at `row` and behind it take."""
-    at = total = 0
-    while at + HEADER_BYTES <= len(records):
-        size = max(HEADER_BYTES, (int(records[at + 2]) | int(records[at + 3]) << 8) % WITH_SURROUNDINGS)
-        total += size if records[at] >= row else 0
-        at += size
-    return total
-
-
 @kernel
 def whole_records(records: Any, bands: int) -> bool:
     """Return whether `records` (uint8) is a sequence of records as `encode_deltas` makes them, headers included."""
@@ -124,6 +114,18 @@ class Exemplar(NamedTuple):
     surrounded: bool
 
 
+def exemplars_in(records: NDArray[np.uint8], around: Surroundings) -> list[Exemplar]:
+    """Return what the headers of records say, in their order; around: what each utterance has around it."""
+    found, at = [], 0
+    while at + HEADER_BYTES <= len(records):
+        row, frames, low, high = map(int, records[at : at + HEADER_BYTES])
+        size, surrounded = (low | high << 8) % WITH_SURROUNDINGS, (high << 8) >= WITH_SURROUNDINGS
+        lacking = 0 if surrounded or frames == 0 else sum(around)
+        found.append(Exemplar(at, size, row, frames + lacking, surrounded))
+        at += max(size, HEADER_BYTES)  # nobody may have looked yet whether they are whole
+    return found
+
+
 def rehearsal_bytes(capacity_bytes: int, bands: int) -> int:
     """Return the arena bytes of a `RehearsalMemory` of `capacity_bytes`."""
     return -(-capacity_bytes // 4) * 4 + -(-bands // 4) * 4 + 4
@@ -161,17 +163,7 @@ class RehearsalMemory:
 
     def exemplars(self) -> list[Exemplar]:
         """Return all records in order of arrival."""
-        return self._exemplars(self._bytes[: self.used_bytes])
-
-    def _exemplars(self, records: NDArray[np.uint8]) -> list[Exemplar]:
-        found, at = [], 0
-        while at < len(records):
-            row, frames, low, high = map(int, records[at : at + HEADER_BYTES])
-            size, surrounded = (low | high << 8) % WITH_SURROUNDINGS, (high << 8) >= WITH_SURROUNDINGS
-            lacking = 0 if surrounded or frames == 0 else sum(self.around)
-            found.append(Exemplar(at, size, row, frames + lacking, surrounded))
-            at += size
-        return found
+        return exemplars_in(self._bytes[: self.used_bytes], self.around)
 
     def decode(self, exemplar: Exemplar, frames: NDArray[np.int8]) -> NDArray[np.int8]:
         """Write the transmitted values of a record into `frames` (int8 Q6, [>= its frames, bands]) and return them.
@@ -260,7 +252,7 @@ class RehearsalMemory:
             )  # fmt: skip
         if not whole_records(records, len(self._hat)):
             raise ModelFileError("the rehearsal memory is not made of whole records", "go back with `edgelearn undo`")
-        if any(record.row >= rows for record in self._exemplars(records)):
+        if any(record.row >= rows for record in exemplars_in(records, self.around)):
             raise ModelFileError(
                 "the rehearsal memory has takes of a word that is not there", "go back with `edgelearn undo`"
             )

@@ -22,7 +22,7 @@ from edgelearn.engine.layout import (
 )
 from edgelearn.engine.layout import Region as NamedArray
 from edgelearn.learning.directions import DIRECTIONS
-from edgelearn.learning.rehearsal import bytes_from_row
+from edgelearn.learning.rehearsal import exemplars_in
 from edgelearn.runtime.last_utterances import LAST_BYTES
 from edgelearn.runtime.model import Model
 
@@ -63,9 +63,9 @@ class DeviceShape:
 
 def shape_of(model: Model) -> DeviceShape:
     """Return the shape of a model's device."""
-    base_rows, records = len(model.labels), model.rehearsal
-    taught_bytes = bytes_from_row(records, base_rows)
-    return DeviceShape(model.frontend, model.endpoint, model.network, base_rows, len(records), taught_bytes)
+    base_rows, records = len(model.labels), exemplars_in(model.rehearsal, model.endpoint.surroundings)
+    taught_bytes = sum(record.size for record in records if record.row >= base_rows)
+    return DeviceShape(model.frontend, model.endpoint, model.network, base_rows, len(model.rehearsal), taught_bytes)
 
 
 def limits_of(shape: DeviceShape, rehearsal_bytes: int | None = None) -> Limits:

@@ -124,7 +124,10 @@ int32_t el_taken_back(int32_t row, const int8_t *prototype, int32_t norm_q8)
 {
     int32_t n = row - EL_BASE_ROWS;
     int64_t total = 0;
-    for (int k = 0; el_directions_have_a_say(row) && k < EL_DIRECTIONS; k++) {
+    if (!el_directions_have_a_say(row)) {
+        return 0;
+    }
+    for (int k = 0; k < EL_DIRECTIONS; k++) {
         const int8_t *along = direction(n, k);
         int64_t norm = el_memory.classifier_directions_norms[n * EL_DIRECTIONS + k];
         int64_t length = el_memory.classifier_directions_lengths[n * EL_DIRECTIONS + k], apart_q14, share_q15;

@@ -1,4 +1,4 @@
-/* What learning.c, passes.c and lesson.c share: work in slices, begun once and then called until it returns 0. */
+/* What learning.c, passes.c, lesson.c and teach.c share: work in slices, begun once and then called until it returns 0. */
 #ifndef EDGELEARN_LEARNING_H
 #define EDGELEARN_LEARNING_H
 
@@ -33,6 +33,8 @@ int el_pass_slice(void);
 void el_exemplar_begin(const el_record *record, int32_t variant, int rough);
 int16_t *el_kept_unit(int32_t n); /* int16 Q14 [EL_HIDDEN], of the first lesson->units exemplars */
 void el_add_unit(int32_t *sum, int32_t weight); /* what is in classifier_embedding, to int32 [EL_HIDDEN] */
+
+int el_busy(void); /* whether slices of something are left, see teach.c */
 
 /* A lesson, see lesson.c. */
 int el_lesson_slice(void);

@@ -22,7 +22,7 @@ static el_lesson *const lesson = &el_device.lesson;
 
 el_status el_lesson_begin(int32_t row, const el_lesson_config *config, const uint8_t *image, size_t size)
 {
-    if (el_device.job != EL_JOB_NONE) {
+    if (el_busy()) {
         return EL_BUSY;
     }
     /* nothing that is read of it is of the one before */

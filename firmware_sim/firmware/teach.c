@@ -4,7 +4,7 @@
  */
 #include "learning.h"
 
-static int is_busy(void)
+int el_busy(void)
 {
     return el_device.job != EL_JOB_NONE;
 }
@@ -19,7 +19,7 @@ static void enrol(int32_t row)
 
 int32_t el_enrol_begin(void)
 {
-    if (is_busy() || el_device.rows == EL_ROWS) {
+    if (el_busy() || el_device.rows == EL_ROWS) {
         return -1;
     }
     enrol(el_device.rows);
@@ -30,7 +30,7 @@ int32_t el_enrol_begin(void)
 
 el_status el_enrol_more(int32_t row, int32_t weight)
 {
-    if (is_busy()) {
+    if (el_busy()) {
         return EL_BUSY;
     }
     enrol(row);
@@ -42,7 +42,7 @@ el_status el_enrol_more(int32_t row, int32_t weight)
 
 el_status el_enrol_cancel(const uint8_t *image, size_t size)
 {
-    el_status status = is_busy() ? EL_BUSY : el_image_sizes(image, size);
+    el_status status = el_busy() ? EL_BUSY : el_image_sizes(image, size);
     if (status == EL_OK && el_device.enrolling < 0) {
         status = EL_NOT_ENROLLED;
     }
@@ -59,7 +59,7 @@ el_status el_enrol_cancel(const uint8_t *image, size_t size)
 
 el_status el_take_begin(int32_t row, const int8_t *frames, int32_t count)
 {
-    if (is_busy() || row != el_device.enrolling) {
+    if (el_busy() || row != el_device.enrolling) {
         return EL_BUSY;
     }
     el_utterance_begin(frames, count);
@@ -91,7 +91,7 @@ static int take_slice(void)
 
 el_status el_enrol_end(int32_t row)
 {
-    if (is_busy() || row != el_device.enrolling) {
+    if (el_busy() || row != el_device.enrolling) {
         return EL_BUSY;
     }
     el_device.rows = row < el_device.rows ? el_device.rows : row + 1;
@@ -118,7 +118,7 @@ el_status el_add_word(int32_t row, int32_t threshold_q14)
 
 el_status el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q16)
 {
-    if (is_busy()) {
+    if (el_busy()) {
         return EL_BUSY;
     }
     el_step_begin(record, seed, rate_q16);
@@ -128,7 +128,7 @@ el_status el_learn_begin(const el_record *record, uint32_t seed, int32_t rate_q1
 
 el_status el_embed(const int8_t *frames, int32_t count)
 {
-    if (is_busy()) {
+    if (el_busy()) {
         return EL_BUSY;
     }
     el_utterance_begin(frames, count);

@@ -365,6 +365,13 @@ def interrupt(monkeypatch, error, step, torn, more=()):
 os_replace = os.replace
 
 
+def two_generations(folder, before, present):
+    folder.mkdir()
+    write_model(folder / "m", make(before))
+    write_model(folder / "m", make(present))
+    return folder / "m"
+
+
 @pytest.mark.parametrize("action", ["write", "undo"])
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("error", [PowerCut(), OSError(28, "No space left on device")], ids=["power", "disk"])
@@ -372,10 +379,7 @@ def test_an_interruption_at_any_step_leaves_the_old_or_the_new_model(tmp_path, m
     monkeypatch.setattr(os, "fsync", lambda _handle: None)  # only that it is called matters here, not the wait
     seen = set()
     for step in range(1, 30):
-        path = tmp_path / str(step) / "m"
-        path.parent.mkdir()
-        write_model(path, make("older"))
-        write_model(path, make("old"))
+        path = two_generations(tmp_path / str(step), "older", "old")
         with pytest.MonkeyPatch.context() as patch:
             calls = interrupt(patch, error, step, torn)
             try:
@@ -413,10 +417,7 @@ def test_an_undo_that_is_interrupted_at_any_step_loses_neither_model(tmp_path, m
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     for step in range(1, 30):
-        path = tmp_path / str(step) / "m"
-        path.parent.mkdir()
-        write_model(path, make("older"))
-        write_model(path, make("newest"))
+        path = two_generations(tmp_path / str(step), "older", "newest")
         with pytest.MonkeyPatch.context() as patch:
             calls = interrupt(patch, error, step, torn, [(os, "link")] if links else [])
             with suppress(PowerCut, ModelFileError):
