@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgelearn.device.arena import Arena
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.floating import FloatArray, dequantise_layer
 from edgelearn.learning.directions import COMPARED_Q28, DIRECTIONS, LEAST_TAKES
 from edgelearn.learning.evaluation import FEATURE_ONE, Frames
 from edgelearn.learning.head import LOGIT_SCALE, whitening_matrix
 from edgelearn.learning.learner import LEAST_GAIN_Q14, LearnerConfig
-from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
 from edgelearn.learning.takes import variance
 from edgelearn.learning.variants import OWN_VOICE_WEIGHT, VOICES_Q8, altered, in_all_voices
 from edgelearn.runtime.model import Model
@@ -43,9 +41,7 @@ def unit(vectors: FloatArray) -> FloatArray:
 
 def transmitted(frames: Frames, model: Model) -> Frames:
     """Return what the first layer is sent of frames (int8 Q6, [T, bands]): what `RehearsalMemory` keeps of them."""
-    size, bands = 2 * frames.nbytes + KIB, frames.shape[1]
-    arena, theta = Arena(rehearsal_bytes(size, bands) + KIB), model.network.layers[0].theta_x_q13
-    memory = RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
+    memory = model.rehearsal_memory(2 * frames.nbytes + KIB)
     memory.add(0, frames)
     return memory.decode(memory.exemplars()[0], np.empty_like(frames))
 

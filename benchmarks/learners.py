@@ -29,7 +29,6 @@ import numpy as np
 from benchmarks.pages import with_block
 from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.cli.output import say
-from edgelearn.device.arena import Arena
 from edgelearn.device.sizes import KIB
 from edgelearn.errors import LearningRejected, TakeRejected
 from edgelearn.learning.evaluation import (
@@ -46,7 +45,6 @@ from edgelearn.learning.evaluation import (
 )
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.learning.learners import LEARNERS, PrototypeLearner
-from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.protocols import WORDS_ACROSS
 from edgelearn.runtime.voice import VoiceDevice
@@ -75,8 +73,7 @@ People = Mapping[int, Sequence[SpeakerSet]]
 
 def device_with(model: Model, kib: int) -> tuple[VoiceDevice, Model]:
     """Return a device with so much rehearsal memory, and the model with the exemplars that fit half of it."""
-    bands, theta = model.frontend.bands, model.network.layers[0].theta_x_q13
-    memory = RehearsalMemory(len(model.rehearsal), bands, theta, Arena(len(model.rehearsal) + 2 * KIB))
+    memory = model.rehearsal_memory(len(model.rehearsal))
     memory.unpack(model.rehearsal)
     end = max((r.offset + r.size for r in memory.exemplars() if r.offset + r.size <= kib * KIB // 2), default=0)
     smaller = replace(model, rehearsal=model.rehearsal[:end])

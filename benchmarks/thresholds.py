@@ -26,7 +26,6 @@ from benchmarks.pages import with_block
 from edgelearn.audio.datasets import ClipInfo, read_manifest
 from edgelearn.audio.frontend import frontend_ops
 from edgelearn.cli.output import say
-from edgelearn.device.arena import Arena
 from edgelearn.device.board import Board, load_board
 from edgelearn.device.sizes import KIB
 from edgelearn.engine.counts import Counts
@@ -44,7 +43,7 @@ from edgelearn.learning.evaluation import (
     speaker_sets,
 )
 from edgelearn.learning.learner import TeachReport
-from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
+from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.model import BASE_MODEL, Model, load_model
 from edgelearn.runtime.profiling import run_of
 from edgelearn.runtime.voice import VoiceDevice
@@ -109,9 +108,7 @@ def read_sounds(model: Model, clips: Sequence[ClipInfo], dataset: str) -> Sounds
 
 def _memory(model: Model) -> RehearsalMemory:
     """Return a rehearsal memory of the sweep's size with the model's exemplars in it."""
-    size, bands = max(REHEARSAL_KIB * KIB, len(model.rehearsal)), model.frontend.bands
-    theta, arena = model.network.layers[0].theta_x_q13, Arena(rehearsal_bytes(size, bands) + 64)
-    memory = RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
+    memory = model.rehearsal_memory(max(REHEARSAL_KIB * KIB, len(model.rehearsal)))
     memory.unpack(model.rehearsal)
     return memory
 

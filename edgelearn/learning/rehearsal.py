@@ -9,17 +9,15 @@ of the input instead of its full size; at the shipped threshold that is about a 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.surroundings import NOTHING_AROUND, Surroundings
+from edgelearn.device.arena import Arena
 from edgelearn.errors import BudgetExceeded, ModelFileError
 from edgelearn.jit import kernel
-
-if TYPE_CHECKING:
-    from edgelearn.device.arena import Arena
 
 HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian), of which the highest bit is:
 WITH_SURROUNDINGS = 1 << 15  # what other voices hear around the word is in the record; else it has its own frames alone
@@ -145,6 +143,11 @@ class RehearsalMemory:
         self._bytes = arena.alloc(f"{name}.records", capacity_bytes, np.uint8)
         self._hat = arena.alloc(f"{name}.hat", bands, np.int8)
         self._used = arena.alloc(f"{name}.used", 1, np.int32)
+
+    @classmethod
+    def apart(cls, capacity_bytes: int, bands: int, theta_x_q13: int, around: Surroundings) -> RehearsalMemory:
+        """Return one in an arena of its own, for records that are no part of a device."""
+        return cls(capacity_bytes, bands, theta_x_q13, Arena(rehearsal_bytes(capacity_bytes, bands)), around=around)
 
     @property
     def used_bytes(self) -> int:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.audio.surroundings import Surroundings
-from edgelearn.device.arena import Arena
 from edgelearn.engine.fixedpoint import ACTIVATION_BITS, split_master
 from edgelearn.engine.network import LayerConfig, NetworkConfig
-from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
+from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.model import Model, Word
 
 VOCABULARY = ("bed", "cat", "down", "five", "go", "left", "one", "right", "up", "zero")
@@ -44,8 +43,7 @@ def choose_exemplars(
     around: what each of them has around it.
     """
     bands = next(iter(utterances.values()))[0].shape[1]
-    arena = Arena(rehearsal_bytes(capacity_bytes, bands) + 64)
-    memory = RehearsalMemory(capacity_bytes, bands, theta_x_q13, arena, around=around)
+    memory = RehearsalMemory.apart(capacity_bytes, bands, theta_x_q13, around)
     for turn in range(max(map(len, utterances.values()))):
         for row, members in utterances.items():
             if turn < len(members):

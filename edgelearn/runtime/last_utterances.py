@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LAST_BYTES = 3072  # four or five words
 LONGEST_FRAMES = 255  # of a record
 MOST_FILE_BYTES = 64 * 1024
+MOST_RECORD_BYTES = MOST_FILE_BYTES // 2  # in base64 they take a third more
 FORMAT = "edgelearn-last"
 NONE_HINT = "`edgelearn listen` keeps them while it listens"
 
@@ -134,7 +135,7 @@ def save_last(path: Path, model: Model, utterances: Sequence[Past]) -> None:
 
     Raises OSError, and leaves none if it can: older ones would be taken for the last.
     """
-    memory = _memory(model)
+    memory = model.rehearsal_memory(MOST_RECORD_BYTES)
     for past in utterances:
         memory.add(0, past.frames)
     content = {
@@ -171,7 +172,7 @@ def load_last(path: Path, model: Model) -> list[Past]:
         return []
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    memory = _memory(model)
+    memory = model.rehearsal_memory(MOST_RECORD_BYTES)
     try:
         content = json.loads(data)
         if content["format"] != FORMAT or content["v"] != 1:
@@ -186,13 +187,6 @@ def load_last(path: Path, model: Model) -> list[Past]:
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error, ModelFileError, BudgetExceeded):
         raise UsageError(f"{path} is damaged", f"delete it; {NONE_HINT}") from None
     return _pasts(memory, model.frontend.bands, about)
-
-
-def _memory(model: Model) -> RehearsalMemory:
-    size, bands = MOST_FILE_BYTES // 2, model.frontend.bands  # in base64 it takes a third more
-    arena = Arena(rehearsal_bytes(size, bands) + 64)
-    theta = model.network.layers[0].theta_x_q13
-    return RehearsalMemory(size, bands, theta, arena, around=model.endpoint.surroundings)
 
 
 def _pasts(memory: RehearsalMemory, bands: int, about: Sequence[tuple[str, float, float]]) -> list[Past]:

@@ -18,6 +18,7 @@ from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.errors import ModelFileError, UsageError
 from edgelearn.learning.directions import Saved, no_directions
 from edgelearn.learning.head import NO_WHITENING
+from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.store.model_file import ModelFile, previous_path, read_model, undo_model, write_model
 
 BASE_MODEL = Path(__file__).parent.parent / "assets" / "base.npz"
@@ -84,6 +85,11 @@ class Model:
     def base_classes(self) -> int:
         """How many of the base rows, the first ones, are classes."""
         return len(self.labels) - self.background_rows
+
+    def rehearsal_memory(self, capacity_bytes: int) -> RehearsalMemory:
+        """Return an empty memory for utterances of a device of this model, in an arena of its own."""
+        theta = self.network.layers[0].theta_x_q13
+        return RehearsalMemory.apart(capacity_bytes, self.frontend.bands, theta, self.endpoint.surroundings)
 
     def word(self, name: str) -> Word:
         """Return the word called `name`; raises UsageError with what there is."""
