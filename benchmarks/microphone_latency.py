@@ -27,7 +27,7 @@ from edgelearn.audio import capture_child, capture_process, own_process
 from edgelearn.audio.frontend import Frontend
 from edgelearn.audio.resample import SAMPLE_RATE_HZ, Resampler
 from edgelearn.audio.ring import BlockRing
-from edgelearn.cli import guide
+from edgelearn.cli import events, guide
 from edgelearn.cli.main import main as edgelearn
 from edgelearn.engine.network import Network
 from edgelearn.runtime.model import BASE_MODEL, load_model
@@ -80,7 +80,7 @@ def listen_with_clock() -> int:
     """Be `edgelearn listen`, and note of each word when its block was taken and what was done with that."""
     stopwatch = Stopwatch()
     began: dict[str, float] = {}
-    start, take, show = own_process.start, capture_child.CaptureChild.take, guide.print_word
+    start, take, show = own_process.start, capture_child.CaptureChild.take, events.print_word
 
     def start_noted(_: str, *arguments: str, **more: Any) -> Any:
         return start("benchmarks.microphone_latency", "capture", *arguments, **more)
@@ -91,7 +91,7 @@ def listen_with_clock() -> int:
         began.update(number=self.taken, at=time.monotonic())
         return taken
 
-    own_process.start = start_noted
+    own_process.start = start_noted  # type: ignore[assignment]
     capture_child.CaptureChild.take = take_noted  # type: ignore[method-assign]
     for owner, name, part in (
         (Resampler, "push", "resampling"), (Frontend, "push", "front end"), (Network, "forward", "engine"),
@@ -105,7 +105,7 @@ def listen_with_clock() -> int:
             show(*args)
             print(json.dumps(line), file=file)
 
-        guide.print_word = show_noted
+        guide.print_word = show_noted  # type: ignore[attr-defined, assignment]
         return edgelearn(["listen", "--device", "mic", "--json"])
 
 
@@ -131,7 +131,7 @@ def record(folder: Path, rate_hz: int, words: int) -> list[dict[str, Any]]:
             elif event["event"] == "end" and event["gaps"]:
                 sys.exit("sound was lost: this machine is too busy just now")
     spoken = float((folder / "clock").read_text())
-    blocks = dict(map(float, line.split()) for line in (folder / "blocks").read_text().splitlines())
+    blocks = {float(number): float(at) for number, at in map(str.split, (folder / "blocks").read_text().splitlines())}
     notes = map(json.loads, (folder / "words").read_text().splitlines())
     return [
         word | note | {"spoken": spoken + word["end_s"], "delivered": blocks[note["number"]]}

@@ -142,7 +142,7 @@ def reversed_words(folder: Path) -> dict[str, list[Path]]:
     """Write takes of words that nobody knows: shipped recordings backwards, and return their files."""
     rng = np.random.default_rng(1)
     sources = sorted(path for path in RECORDINGS.glob("*.wav") if "computer" not in path.name)[:WORDS]
-    words = {}
+    words: dict[str, list[Path]] = {}
     for source in sources:
         clip = read_clip(source)[::-1].astype(np.float64)
         word = f"{source.stem.partition('_')[0]} backwards"

@@ -1,8 +1,8 @@
 """The one door to Numba: `kernel` compiles a function and keeps the machine code in a private cache folder.
 
-Three things here are not Numba's defaults. The folder's name holds a hash of every kernel source of the
-package, and of the modules beside a kernel of another package, since a helper edited in one module leaves its
-callers' cached code stale, and the numbers wrong.
+Three things here are not Numba's defaults. The folder's name holds a hash of every source of the package from
+which a kernel has code or constants, and of the modules beside a kernel of another package, since an edit in one
+module leaves the cached code of others stale, and the numbers wrong.
 The folder is private (0700), since what is loaded from it is executed. And a cache that cannot be written, or
 that a power cut has damaged, costs compile time and nothing else.
 """
@@ -31,8 +31,10 @@ _caching: Any = importlib.import_module("numba.core.caching")
 __all__ = ["cache_folder", "kernel"]
 
 _PACKAGE = Path(__file__).resolve().parent
+# whole rooms: the constants that a kernel takes from another module are frozen into its machine code, too
 _KERNEL_SOURCES = (
-    "jit.py", "engine/*.py", "audio/frontend.py", "audio/endpoint.py", "learning/*.py", "pretrain/recurrence.py",
+    "jit.py", "audio/*.py", "benchmarking/*.py", "device/*.py", "engine/*.py", "learning/*.py",
+    "pretrain/recurrence.py",
 )  # fmt: skip
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -146,7 +146,7 @@ def column_key(seed: Scalar, layer: Scalar, column: Scalar) -> Scalar:
 @kernel
 def random_bits(key: Scalar, row: Scalar) -> Scalar:
     """Draw the 32 random bits of (key, row), as uint32."""
-    return hash32(np.uint32(np.uint32(key) + np.uint32(np.uint32(row) * np.uint32(0x9E3779B9))))
+    return hash32(np.uint32(np.uint64(key) + np.uint64(row) * np.uint64(0x9E3779B9)))
 
 
 def split_master(master: npt.NDArray[np.integer[Any]]) -> tuple[Int8Array, Int8Array]:
