@@ -291,7 +291,7 @@ EVENTS: dict[tuple[str, str], dict[str, str]] = {
     ("profile", "machine"): {
         "sensor": "with --measure: what told the power, null if nothing does",
         "idle_w": "mean power while idle",
-        "before, after": "clock_mhz, governor, temperature_c, throttled; null for what this machine does not tell",
+        "before, after": "clock_mhz, most_mhz, governor, temperature_c, throttled; null for what nothing here tells",
         "missing": "what could not be measured, and why",
     },
     ("profile", "summary"): {

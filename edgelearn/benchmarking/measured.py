@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgelearn.benchmarking.sensors import Condition, Meter, VcGenCmd, find_meter, read_condition, vcgencmd
+from edgelearn.benchmarking.sensors import Meter, find_meter
+from edgelearn.device.host import Condition, VcGenCmd, read_condition, vcgencmd
 
 if TYPE_CHECKING:
     from edgelearn.runtime.voice import VoiceDevice

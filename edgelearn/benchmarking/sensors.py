@@ -1,48 +1,23 @@
-"""What a Linux machine can tell about itself while it works: power, clock, temperature, throttling.
+"""What power a Linux machine takes while it works, where it has a sensor of it, or why there is none.
 
-Readers of text and of sysfs, each of which says what is missing instead of guessing.  Power comes from the power chip
-of a Raspberry Pi 5 (`vcgencmd pmic_read_adc`: current and voltage of each rail, after the converters, so less than at
-the wall) or from the energy counters of a PC's processor (RAPL: the processor alone).  Other boards have no sensor.
+Power comes from the power chip of a Raspberry Pi 5 (`vcgencmd pmic_read_adc`: current and voltage of each rail, after
+the converters, so less than at the wall) or from the energy counters of a PC's processor (RAPL: the processor alone).
+Other boards have no sensor.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from edgelearn.device.host import VcGenCmd, number_in, vcgencmd
+
 SAMPLE_S = 0.1
 _RAIL = re.compile(r"^\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([0-9.]+)[AV]\s*$")
-_THROTTLED = {
-    0: "under-voltage",
-    1: "clock capped",
-    2: "throttled",
-    3: "soft temperature limit",
-    16: "under-voltage since the start",
-    17: "clock capped since the start",
-    18: "throttled since the start",
-    19: "soft temperature limit since the start",
-}
-
-VcGenCmd = Callable[[str], str | None]
-"""Runs `vcgencmd WORDS` and returns what it prints, None where there is no such program or it fails."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Clock of the first core, temperature, and why it may be slower than it could; None where nothing tells."""
-
-    clock_mhz: float | None
-    governor: str | None
-    temperature_c: float | None
-    throttled: tuple[str, ...] | None
-    missing: tuple[str, ...] = field(default=())
 
 
 class Meter(Protocol):
@@ -55,15 +30,6 @@ class Meter(Protocol):
 
     def stop(self) -> float:
         """Return the mean power since `start`, in watts."""
-
-
-def vcgencmd(words: str) -> str | None:
-    """Run the Raspberry Pi's own tool."""
-    try:
-        done = subprocess.run(["vcgencmd", *words.split()], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def pmic_watts(text: str) -> float:
@@ -80,41 +46,6 @@ def pmic_watts(text: str) -> float:
     if not rails:
         raise ValueError("no rail with a current and a voltage")
     return sum(values[name, "A"] * values[name, "V"] for name in rails)
-
-
-def throttled_flags(text: str) -> tuple[str, ...]:
-    """Return what `vcgencmd get_throttled` says in words; raises ValueError for another text."""
-    match = re.fullmatch(r"throttled=0x([0-9a-fA-F]+)\s*", text)
-    if not match:
-        raise ValueError(f"not a throttling state: {text!r:.60}")
-    bits = int(match[1], 16)
-    return tuple(name for bit, name in _THROTTLED.items() if bits >> bit & 1)
-
-
-def read_condition(root: Path = Path("/"), tool: VcGenCmd = vcgencmd) -> Condition:
-    """Read clock, temperature and throttling; root: where /sys is."""
-    missing = []
-    cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    clock = _number(cpufreq / "scaling_cur_freq")
-    if clock is None:
-        missing.append("clock: no cpufreq in /sys")
-    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
-    temperatures = [value / 1000 for zone in zones if (value := _number(zone)) is not None]
-    if not temperatures:
-        missing.append("temperature: no thermal zone in /sys")
-    text = tool("get_throttled")
-    throttled = None
-    with suppress(ValueError):
-        throttled = throttled_flags(text) if text is not None else None
-    if throttled is None:
-        missing.append("throttling: no vcgencmd get_throttled")
-    return Condition(
-        clock / 1000 if clock is not None else None,
-        _text(cpufreq / "scaling_governor"),
-        max(temperatures, default=None),
-        throttled,
-        tuple(missing),
-    )
 
 
 class PmicMeter:
@@ -163,7 +94,7 @@ class RaplMeter:
     def __init__(self, zone: Path, clock: Callable[[], float] = time.perf_counter) -> None:
         self._zone = zone
         self._clock = clock
-        self._range_uj = _number(zone / "max_energy_range_uj") or 0.0
+        self._range_uj = number_in(zone / "max_energy_range_uj") or 0.0
         self._from_uj = self._from_s = 0.0
 
     def start(self) -> None:
@@ -178,7 +109,7 @@ class RaplMeter:
         return spent * 1e-6 / max(1e-9, self._clock() - self._from_s)
 
     def _counter(self) -> float:
-        value = _number(self._zone / "energy_uj")
+        value = number_in(self._zone / "energy_uj")
         if value is None:
             raise ValueError(f"{self._zone / 'energy_uj'} is not readable")
         return value
@@ -195,23 +126,8 @@ def find_meter(root: Path = Path("/"), tool: VcGenCmd = vcgencmd) -> tuple[Meter
         else:
             return PmicMeter(tool), ""
     zone = root / "sys/class/powercap/intel-rapl:0"
-    if _number(zone / "energy_uj") is not None:
+    if number_in(zone / "energy_uj") is not None:
         return RaplMeter(zone), ""
     if (zone / "energy_uj").exists():
         return None, f"no power: {zone / 'energy_uj'} is there, but only root may read it"
     return None, "no power: neither the power chip of a Raspberry Pi 5 (vcgencmd pmic_read_adc) nor RAPL"
-
-
-def _number(path: Path) -> float | None:
-    text = _text(path)
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -1,24 +1,22 @@
-"""What `doctor` finds out about the machine, from the system's own files, without the rest of the program."""
+"""What `doctor` finds out about the machine, from the system's own files, with nothing that has to be installed."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-import shutil
 import struct
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from edgelearn.device.host import read_condition
 
 MIB = 1 << 20
 LEAST_FREE_BYTES = 256 * MIB  # the program with its compiler takes up to 200 MiB
 HOT_CELSIUS = 80.0  # a Raspberry Pi slows down from here on
 PYTHONS = ((3, 11), (3, 14))
 PACKAGES = ("numba", "numpy", "python_speech_features", "scipy", "sounddevice")
-# bits of `vcgencmd get_throttled`; the same 16 higher: since the start
-THROTTLED = {0: "too little voltage", 1: "a lower clock", 2: "throttling", 3: "a soft temperature limit"}
 POWER_ADVICE = "use the power supply of the board's maker, and a short, thick cable; a heat sink against heat"
 
 
@@ -87,13 +85,12 @@ def check_memory(root: Path = Path("/")) -> Check:
 
 def check_processor(root: Path = Path("/")) -> Check:
     """Return how many cores there are, and what governs their clock."""
-    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    governor = _read(folder / "scaling_governor").strip()
-    now, most = _read(folder / "scaling_cur_freq").strip(), _read(folder / "scaling_max_freq").strip()
-    clock = f"{int(now) // 1000} of {int(most) // 1000} MHz" if now.isdecimal() and most.isdecimal() else ""
-    cores = f"{os.cpu_count()} cores"
-    detail = ", ".join(filter(None, (cores, governor and f"governor {governor}", clock)))
-    if governor == "powersave":
+    state = read_condition(root)
+    known = state.clock_mhz is not None and state.most_mhz is not None
+    clock = f"{state.clock_mhz:.0f} of {state.most_mhz:.0f} MHz" if known else ""
+    governor = f"governor {state.governor}" if state.governor else ""
+    detail = ", ".join(filter(None, (f"{os.cpu_count()} cores", governor, clock)))
+    if state.governor == "powersave":
         return Check(
             "processor", "warn", detail,
             "it stays at its lowest clock: echo schedutil | sudo tee "
@@ -104,36 +101,17 @@ def check_processor(root: Path = Path("/")) -> Check:
 
 def check_heat(root: Path = Path("/")) -> Check:
     """Return how hot it is, and whether power or heat has slowed the board down since it was started."""
-    temperatures = [_read(zone).strip() for zone in root.glob("sys/class/thermal/thermal_zone*/temp")]
-    celsius = max((int(text) / 1000 for text in temperatures if text.lstrip("-").isdecimal()), default=None)
-    flags = _throttled()
+    state = read_condition(root)
+    celsius = state.temperature_c
     parts = [] if celsius is None else [f"{celsius:.0f} °C"]
-    now = [what for bit, what in THROTTLED.items() if flags is not None and flags >> bit & 1]
-    earlier = [what for bit, what in THROTTLED.items() if flags is not None and flags >> bit + 16 & 1]
-    if now:
-        parts.append(f"now: {', '.join(now)}")
-    if earlier:
-        parts.append(f"since the start: {', '.join(earlier)}")
-    if flags == 0:
-        parts.append("never throttled")
+    if state.throttled is not None:
+        parts.append(", ".join(state.throttled) or "never throttled")
     detail = "; ".join(parts) or "not known on this system"
-    if now or earlier:
+    if state.throttled:
         return Check("heat", "warn", detail, POWER_ADVICE)
     if celsius is not None and celsius >= HOT_CELSIUS:
         return Check("heat", "warn", detail, "the board slows down: give it a heat sink or a fan")
     return Check("heat", "ok", detail)
-
-
-def _throttled() -> int | None:
-    """Return the bits of `vcgencmd get_throttled` (Raspberry Pi), None where there is none."""
-    command = shutil.which("vcgencmd")
-    if command is None:
-        return None
-    try:
-        done = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=5)
-        return int(done.stdout.partition("=")[2], 16)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
 
 
 def _read(path: Path) -> str:

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from edgelearn.benchmarking.measured import measure
-from edgelearn.benchmarking.sensors import (
-    PmicMeter,
-    RaplMeter,
-    find_meter,
-    pmic_watts,
-    read_condition,
-    throttled_flags,
-    vcgencmd,
-)
+from edgelearn.benchmarking.sensors import PmicMeter, RaplMeter, find_meter, pmic_watts
+from edgelearn.device.host import read_condition, throttled_flags, vcgencmd
 from edgelearn.engine.counts import Counts
 from edgelearn.runtime.model import BASE_MODEL, load_model
 from edgelearn.runtime.voice import VoiceDevice

@@ -96,8 +96,8 @@ def test_the_clock(tmp_path: Path, governor: str, status: str) -> None:
         ("45000", "throttled=0x0", "ok", "45 °C; never throttled"),
         ("85000", "throttled=0x0", "warn", "85 °C; never throttled"),
         ("45000", "throttled=0x50005", "warn",
-         "45 °C; now: too little voltage, throttling; since the start: too little voltage, throttling"),
-        ("45000", "throttled=0x20000", "warn", "45 °C; since the start: a lower clock"),
+         "45 °C; under-voltage, throttled, under-voltage since the start, throttled since the start"),
+        ("45000", "throttled=0x20000", "warn", "45 °C; clock capped since the start"),
         ("45000", "VCHI initialization failed", "ok", "45 °C"),
     ],
 )  # fmt: skip
