@@ -16,8 +16,19 @@ from edgelearn.config import load_settings
 from edgelearn.learning.learner import LearnerConfig
 from edgelearn.runtime.model import BASE_MODEL, load_model
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.session import Session, TakeHeard, Taught
+from edgelearn.runtime.session import Happening, Session, TakeHeard, Taught
 from edgelearn.runtime.voice import VoiceDevice
+
+
+def tell(happened: list[Happening], word: str) -> None:
+    """Print what became of takes and lesson, and when the word is heard."""
+    for one in happened:
+        if isinstance(one, TakeHeard):
+            print(one.problem or f"heard; {one.missing} to go")
+        elif isinstance(one, Taught):
+            print(f"learned in {one.report.updates} steps: now say it, or something else")
+        elif isinstance(one, Event) and one.word == word:
+            print(f"{one.end_s:7.2f} s  awake! (score {one.score:.2f})", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,13 +51,8 @@ def main(argv: list[str] | None = None) -> int:
                 if sound.gaps != gaps:
                     gaps = sound.gaps
                     session.gap()
-                for happening in session.push(block):
-                    if isinstance(happening, TakeHeard):
-                        print(happening.problem or f"heard; {happening.missing} to go")
-                    elif isinstance(happening, Taught):
-                        print(f"learned in {happening.report.updates} steps: now say it, or something else")
-                    elif isinstance(happening, Event) and happening.word == args.word:
-                        print(f"{happening.end_s:7.2f} s  awake! (score {happening.score:.2f})", flush=True)
+                tell(session.push(block), args.word)
+        tell(session.finish(), args.word)
     except KeyboardInterrupt:
         print("good-bye")
     return 0

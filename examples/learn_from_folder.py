@@ -44,9 +44,10 @@ def learn(device: VoiceDevice, word: str, recordings: list[Path]) -> str:
 
 def heard_in(device: VoiceDevice, recording: Path) -> str:
     """Return the word that is heard in a recording, with silence around it."""
-    silence = np.zeros(8000, np.int16)
-    device.recognizer.reset()
-    events = device.recognizer.push(np.concatenate((silence, read_clip(recording), silence)))
+    recognizer = device.recognizer
+    recognizer.reset()
+    silence = np.zeros(8000, np.int16)  # the room that the word stands out of
+    events = recognizer.push(np.concatenate((silence, read_clip(recording)))) + recognizer.finish()
     return events[0].word if events else "nothing"
 
 

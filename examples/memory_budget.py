@@ -34,11 +34,12 @@ def study(model: Model, budget_bytes: int, word: str, takes: list[Path], tests: 
         return f"does not fit: {error.message}; {format_size(sufficient_budget(model))} would do"
     frames = [take_from_clip(read_clip(path), device.frontend, model.endpoint, path.name) for path in takes]
     report = deque(device.teach(word, frames, LearnerConfig()), maxlen=1).pop()
-    silence = np.zeros(8000, np.int16)
+    recognizer = device.recognizer
+    silence = np.zeros(8000, np.int16)  # the room that the word stands out of
     scores = []
     for path in tests:
-        device.recognizer.reset()
-        events = device.recognizer.push(np.concatenate((silence, read_clip(path), silence)))
+        recognizer.reset()
+        events = recognizer.push(np.concatenate((silence, read_clip(path)))) + recognizer.finish()
         scores += [event.score for event in events if event.word == word]
     reach_ms = 1000 * device.tape.capacity_frames / model.frontend.frame_rate_hz
     score = f"{np.mean(scores):.3f}" if scores else "-"

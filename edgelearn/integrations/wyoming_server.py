@@ -25,13 +25,12 @@ from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection, NotDetected
 
 from edgelearn import __version__
-from edgelearn.audio.resample import SAMPLE_RATE_HZ, Resampler
+from edgelearn.audio.resample import Resampler
 from edgelearn.errors import EdgelearnError, UsageError
 from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.voice import VoiceDevice
 
 LONGEST_PAYLOAD = 1 << 20  # bytes of one message: half a minute of sound, where clients send a twentieth of a second
-SILENCE = np.zeros(SAMPLE_RATE_HZ // 2, np.int16)  # closes an utterance under way
 # every usual rate is a multiple of it; another one may need a filter of 16,000 rows, which takes seconds to make
 RATE_STEP_HZ = 25
 # what a client can send that is no Wyoming: a text that is no object, a key that is missing, a number that is none
@@ -95,7 +94,7 @@ class Conversation:
             self._begin()
         elif AudioStop.is_type(event.type):
             if self._resampler is not None:
-                yield from self._detections(self._device.recognizer.push(SILENCE), None)
+                yield from self._detections(self._device.recognizer.finish(), None)
             if not self._detected:
                 yield NotDetected()
             self._begin()

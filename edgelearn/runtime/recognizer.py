@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from edgelearn.runtime.last_utterances import LastUtterances
     from edgelearn.runtime.model import Word
 
+CLOSING_S = 0.5  # of silence at the least, which every figure of sound and energy for a whole stream has in it
+
 
 @dataclass(frozen=True)
 class Event:
@@ -159,6 +161,18 @@ class Recognizer:
             if event is not None:
                 events.append(event)
         return events
+
+    @property
+    def closing_silence(self) -> NDArray[np.int16]:
+        """So much silence (int16, 16 kHz) that an utterance under way is over, however long the end pointer waits."""
+        config = self._frontend.config
+        partial = config.frame // config.hop + 1  # frames to come that the sound so far reaches into
+        frames = partial + self._endpointer.config.hang_frames
+        return np.zeros(max(round(CLOSING_S * config.sample_rate_hz), frames * config.hop), np.int16)
+
+    def finish(self) -> list[Event]:
+        """End the stream: as much silence as closes an utterance under way; return the words that ended in it."""
+        return self.push(self.closing_silence)
 
     def _push_frame(self, frame: NDArray[np.int8]) -> Event | None:
         now = self.frames

@@ -234,8 +234,8 @@ class Session:
         return []
 
     def close(self) -> list[Happening]:
-        """End the stream: half a second of silence closes an utterance under way; takes that are missing are let go."""
-        happened = self.hear(np.zeros(SAMPLE_RATE_HZ // 2, np.int16))
+        """End the stream: silence closes an utterance under way; takes that are missing are let go."""
+        happened = self.hear(self.device.recognizer.closing_silence)
         if self._learn_at is not None:
             self._begin()
         return happened

@@ -253,7 +253,7 @@ class StreamProtocol:
         recognizer.reset()
         recognizer.on_utterance = found.append
         recognizer.push(scene.samples)
-        recognizer.push(np.zeros(SAMPLE_RATE_HZ // 2, np.int16))
+        recognizer.finish()
         recognizer.on_utterance = None
         recognizer.reset()
         return found

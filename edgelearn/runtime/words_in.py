@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgelearn.runtime.recognizer import Event
     from edgelearn.runtime.voice import VoiceDevice
-
-SILENCE = np.zeros(8000, np.int16)  # half a second, which closes an utterance under way
 
 
 class Sound(Protocol):
@@ -37,4 +35,4 @@ def words_in(sound: Sound, device: VoiceDevice) -> Iterator[Event]:
             gaps = sound.gaps
             device.recognizer.gap()
         yield from device.recognizer.push(block)
-    yield from device.recognizer.push(SILENCE)
+    yield from device.recognizer.finish()

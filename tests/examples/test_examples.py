@@ -39,13 +39,13 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def recording(folder: Path, *names: str) -> str:
-    """A file with these recordings in quiet noise, 0.9 s apart."""
+def recording(folder: Path, *names: str, tail: int = 14400) -> str:
+    """A file with these recordings in quiet noise, 0.9 s apart, and `tail` samples after the last one."""
     rng = np.random.default_rng(4)
     parts = [np.zeros(8000)]
     for name in names:
         parts += [read_clip(next(RECORDINGS.glob(f"{name}*.wav"))).astype(np.float64), np.zeros(14400)]
-    sound = np.concatenate(parts)
+    sound = np.concatenate((*parts[:-1], np.zeros(tail)))
     samples = np.clip(np.rint(sound + 12 * rng.standard_normal(len(sound))), -32768, 32767).astype("<i2")
     with wave.open(str(folder / "sound.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
@@ -118,7 +118,7 @@ class _Subscriber:
 def test_a_custom_wake_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     takes = [f"computer_flite-slt_take{n}" for n in (1, 2, 3)]
     tests = ["bed", "yellow", "computer_flite-slt_take4", "left", "computer_flite-slt_take5"]
-    sound = recording(tmp_path, *takes, *tests)
+    sound = recording(tmp_path, *takes, *tests, tail=0)
     assert example("custom_wake_word").main(["computer", "--input", sound]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [

@@ -32,7 +32,7 @@ BED_AT = 4000 + 800
 def hear(recognizer: Recognizer, sound: Sound, block: int = 1600) -> list[Event]:
     recognizer.reset()
     events = [event for at in range(0, len(sound), block) for event in recognizer.push(sound[at : at + block])]
-    return events + recognizer.push(np.zeros(8000, np.int16))
+    return events + recognizer.finish()
 
 
 def without_noise_in_a_stream(device: VoiceDevice, samples: Sound) -> tuple[Frames, Frames, int]:
@@ -93,7 +93,7 @@ def test_blocks_of_any_size_give_the_same_events(all_heard: VoiceDevice, stream:
         events += recognizer.push(sound[at : at + size])
         at += size
         turn += 1
-    events += recognizer.push(np.zeros(8000, np.int16))
+    events += recognizer.finish()
     assert events == wanted
     assert recognizer.counts == counts
 
@@ -174,6 +174,21 @@ def test_in_noise_an_utterance_has_what_was_around_it(
     assert all_heard.endpoint.surroundings.sounding(utterance.frames).tolist() == around.tolist()
 
 
+@pytest.mark.parametrize("hang_frames", [12, 40])
+def test_the_end_of_a_stream_ends_the_utterance_under_way(model: Model, stream: Stream, hang_frames: int) -> None:
+    """However long the end pointer waits, and wherever the sound stops: a second of silence more changes nothing."""
+    words = tuple(replace(word, threshold_q14=-40000) for word in model.words)
+    endpoint = replace(model.endpoint, hang_frames=hang_frames)
+    recognizer, seen = VoiceDevice(replace(model, words=words, endpoint=endpoint)).recognizer, list[Utterance]()
+    recognizer.on_utterance = seen.append
+    sound = stream("bed")
+    for cut in range(BED_AT + 2000, len(sound), 500):
+        seen.clear()
+        assert len(hear(recognizer, sound[:cut])) == len(seen) == 1
+        assert recognizer.push(np.zeros(16000, np.int16)) == []
+        assert len(seen) == 1
+
+
 def test_silence_and_no_words_give_no_events(device: VoiceDevice, stream: Stream) -> None:
     assert hear(device.recognizer, np.zeros(16000, np.int16)) == []
     assert device.recognizer.counts.macs_forward == 0
@@ -203,7 +218,7 @@ def test_after_a_gap_the_clock_goes_on_and_nothing_old_is_heard(all_heard: Voice
     recognizer.gap()
     assert recognizer.frames == frames
     assert recognizer.push(np.concatenate((sound[-8000:], sound[-8000:]))) == []
-    events = recognizer.push(sound) + recognizer.push(np.zeros(8000, np.int16))
+    events = recognizer.push(sound) + recognizer.finish()
     assert len(events) == 1
     assert events[0].start_s == pytest.approx(frames * HOP_S + 1 + 0.25, abs=0.1)
 
@@ -232,7 +247,7 @@ def test_after_a_gap_all_is_as_in_a_stream_that_begins_there(
         recognizer.gap()
         begun = recognizer.frames
         found.clear()
-        events = recognizer.push(second) + recognizer.push(np.zeros(8000, np.int16))
+        events = recognizer.push(second) + recognizer.finish()
         assert [(e.word, e.score, round(e.start_s - begun * HOP_S, 3)) for e in events] == [
             (word, score, round(start_s, 3)) for word, score, start_s in wanted
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,16 @@ def test_a_take_is_judged_by_its_own_sound_after_a_gap(device: VoiceDevice, stre
     take = play(session, loud)[0]
     assert isinstance(take, TakeHeard)
     assert "clipped" in take.problem
+
+
+def test_a_take_at_the_end_of_a_stream_is_heard_whole(model: Model, stream: Stream) -> None:
+    device = VoiceDevice(replace(model, endpoint=replace(model.endpoint, hang_frames=40)))
+    session = Session(device, CONFIG)
+    session.ask_for("computer", 1)
+    sound = stream(TAKES[0])[:-9600]
+    happened = play(session, sound) + session.finish()
+    assert [type(one) for one in happened] == [TakeHeard, Taught]
+    assert session.samples - len(sound) > 40 * device.frontend.config.hop
 
 
 def test_a_second_session_on_one_device(device: VoiceDevice, stream: Stream) -> None:
