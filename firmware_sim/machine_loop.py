@@ -211,9 +211,7 @@ class Machine:
         for frame, piece in self.probe.take_heard():
             halves[frame - first].pieces.append(piece)
         for one in happened:
-            at = -1
-            if isinstance(one, Event):  # the frame at whose end it was decided
-                at = round((one.end_s + one.latency_ms / 1000) * SAMPLE_RATE_HZ / self.hop) - 1 - first
+            at = one.decided_frame - first if isinstance(one, Event) else -1
             halves[at].happened.append(one)
         self._heard.extend(halves)
         return self._heard.popleft()

@@ -190,7 +190,7 @@ def test_exit_codes_are_described() -> None:
 
 
 def test_fields_that_come_from_objects_are_described() -> None:
-    assert {field.name for field in fields(Event)} == documented("listen", "word")
+    assert Event("bed", 0, 0, 0, 0, 0.02, 0.0).fields().keys() == documented("listen", "word")
     words = {field.name for field in fields(Word)} - {"name"} | {"word", "threshold"}
     assert words == documented("words", "vocabulary")
     tree = ast.parse(read("edgelearn/cli/appliance.py"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgelearn.cli.output import emit, say, table
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 def print_word(event: Event, as_json: bool, mark: str = "") -> None:
     """Print a word that was heard, with a remark at the end of the line."""
     if as_json:
-        emit("word", **(asdict(event) | {"score": round(event.score, 4)}))
+        emit("word", **(event.fields() | {"score": round(event.score, 4)}))
     else:
         print(
             f"{event.start_s:9.2f} s  {event.word:16} score {event.score:.2f}  "

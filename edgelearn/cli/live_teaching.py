@@ -10,7 +10,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -277,7 +277,7 @@ class LiveTeaching:
             told = {"word": one.word, "problem": one.problem, "missing": one.missing, "redo": False}
             self._tell("take", told, job.client)
         elif isinstance(one, Event) and job.client is not None:
-            job.client.send("word", **asdict(one))
+            job.client.send("word", **one.fields())
 
     def _tell(self, event: str, fields: dict[str, Any], client: Client | None) -> None:
         self._tell_terminal(event, fields)

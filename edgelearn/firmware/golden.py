@@ -93,11 +93,8 @@ def first_recording(folder_files: list[str]) -> NDArray[np.int16]:
 
 def event_numbers(device: VoiceDevice, event: Event) -> tuple[int, int, int, int]:
     """Return an event in the integers of the firmware: word, score Q14, last frame, frame of the decision."""
-    config = device.frontend.config
-    hop_s = config.hop / config.sample_rate_hz
     names = [word.name for word in device.recognizer.words]
-    last = round(event.end_s / hop_s) - 1
-    return names.index(event.word), round(event.score * 16384), last, last + round(event.latency_ms / 1000 / hop_s)
+    return names.index(event.word), event.score_q14, event.last_frame, event.decided_frame
 
 
 def weights_crc(device: VoiceDevice) -> int:

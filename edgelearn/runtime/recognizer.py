@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,17 +52,50 @@ CLOSING_S = 0.5  # of silence at the least, which every figure of sound and ener
 
 @dataclass(frozen=True)
 class Event:
-    """A word that was heard: score is a cosine margin (-1 to 1), times are of the sound since the stream began.
+    """A word that was heard: score_q14 is a cosine margin (Q14), frames are counted since the stream began.
 
-    latency_ms: from the end of the word to the decision, in sound; sparsity: of the utterance's deltas.
+    first_frame, last_frame: of what was said; decided_frame: at whose end it was decided; hop_s: seconds from a frame
+    to the next; sparsity: of the utterance's deltas.
     """
 
     word: str
-    score: float
-    start_s: float
-    end_s: float
-    latency_ms: float
+    score_q14: int
+    first_frame: int
+    last_frame: int
+    decided_frame: int
+    hop_s: float
     sparsity: float
+
+    @property
+    def score(self) -> float:
+        """The cosine margin, -1 to 1."""
+        return self.score_q14 / 16384
+
+    @property
+    def start_s(self) -> float:
+        """When the word began, in seconds of sound."""
+        return round(self.first_frame * self.hop_s, 3)
+
+    @property
+    def end_s(self) -> float:
+        """When the word ended, in seconds of sound."""
+        return round((self.last_frame + 1) * self.hop_s, 3)
+
+    @property
+    def latency_ms(self) -> float:
+        """From the end of the word to the decision, in sound."""
+        return round((self.decided_frame - self.last_frame) * self.hop_s * 1000, 1)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what people and programs are told of it, by the names that it has in JSON."""
+        return {
+            "word": self.word,
+            "score": self.score,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "latency_ms": self.latency_ms,
+            "sparsity": self.sparsity,
+        }
 
 
 @dataclass(frozen=True)
@@ -316,13 +349,13 @@ class Recognizer:
         if now - self._last_heard.get(word, NEVER) < self.refractory_frames:
             return None
         self._last_heard[word] = now
-        hop_s = self._frontend.config.hop / self._frontend.config.sample_rate_hz
         return Event(
             word=word,
-            score=best.score_q14 / 16384,
-            start_s=round((utterance.start + self._endpointer.config.pre_frames) * hop_s, 3),
-            end_s=round((self._last + 1) * hop_s, 3),
-            latency_ms=round((now - self._last) * hop_s * 1000, 1),
+            score_q14=best.score_q14,
+            first_frame=utterance.start + self._endpointer.config.pre_frames,
+            last_frame=self._last,
+            decided_frame=now,
+            hop_s=self._frontend.config.hop / self._frontend.config.sample_rate_hz,
             sparsity=round(self._spoken_counts.sparsity, 4),
         )
 

@@ -103,7 +103,7 @@ class Session:
         self._seconds = 0.0
         self._frames_before = (0, 0)
         self._heard: list[Happening] = []
-        self._swallowed: set[float] = set()
+        self._swallowed: set[int] = set()
         self._align()
 
     @property
@@ -214,7 +214,7 @@ class Session:
         self._remember(samples)
         self._swallowed.clear()
         events = self.device.recognizer.push(samples)
-        happened: list[Happening] = [event for event in events if event.start_s not in self._swallowed]
+        happened: list[Happening] = [event for event in events if event.first_frame not in self._swallowed]
         happened += self._heard
         self._heard = []
         if self._learn_at is not None and self.samples >= self._learn_at:
@@ -275,8 +275,7 @@ class Session:
         played = self._played[0] <= spoken < self._played[1]
         take = self._wanted > 0 and spoken >= self._takes_from and not (self._aside and utterance.heard)
         if take or played:
-            hop_s = config.hop / SAMPLE_RATE_HZ  # in this order, as an event has it: another one rounds otherwise
-            self._swallowed.add(round((utterance.start + endpoint.pre_frames) * hop_s, 3))
+            self._swallowed.add(utterance.start + endpoint.pre_frames)
         if played or not take:
             return
         sound = [block[max(0, begin - at) : end - at] for at, block in self._recent if at < end]

@@ -9,7 +9,7 @@ from edgelearn.runtime.recognizer import Event
 
 
 def heard(word: str = "bed", score: float = 0.5) -> Event:
-    return Event(word, score, 0.0, 0.3, 240.0, 0.7)
+    return Event(word, round(score * 16384), 0, 14, 26, 0.02, 0.7)
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -292,7 +292,7 @@ def test_what_an_action_takes_is_no_computing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("edgelearn.cli.listening.time.perf_counter", lambda: clock[0])
     listening: Any = Listening.__new__(Listening)
     listening._busy = listening._block_at = 0.0
-    listening._session = SimpleNamespace(hear=lambda _: [Event("bed", 0.5, 0.0, 0.5, 240.0, 0.8)])
+    listening._session = SimpleNamespace(hear=lambda _: [Event("bed", 8192, 0, 24, 36, 0.02, 0.8)])
     listening._terminal = SimpleNamespace(heard=lambda _: clock.__setitem__(0, clock[0] + 1.0))
     listening._actions = lambda _: clock.__setitem__(0, clock[0] + 5.0)
     listening._keeper = SimpleNamespace(keep=lambda: None)

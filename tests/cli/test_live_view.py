@@ -19,7 +19,7 @@ from edgelearn.runtime.recognizer import Event
 from edgelearn.runtime.session import Session
 from edgelearn.runtime.voice import VoiceDevice
 
-EVENT = Event("down", 0.53, 3.4, 4.0, 380.0, 0.7)
+EVENT = Event("down", 8684, 170, 199, 218, 0.02, 0.7)
 ADDED: dict[str, Any] = {
     "word": "computer", "takes": 3, "old_words_before": 1.0, "old_words_after": 0.99, "sparsity": 0.7, "updates": 40,
     "seconds": 0.25, "board": "raspberry_pi_4", "board_seconds": 0.236, "energy_mj": 236.4, "peak_bytes": 261784,

@@ -130,7 +130,7 @@ def test_a_gap_in_the_sound_is_counted_and_told_to_the_recognizer(cli: Cli, monk
 
 
 def event(word: str = "bed") -> Event:
-    return Event(word, 0.5, 0.0, 0.3, 240.0, 0.7)
+    return Event(word, 8192, 0, 14, 26, 0.02, 0.7)
 
 
 PRINT = f"{sys.executable} -c \"import os,sys; print(os.environ['EDGELEARN_WORD'], sys.stdin.read())\""

@@ -91,7 +91,7 @@ def test_it_hears_and_learns_the_integers_that_a_session_does(model: Model, run:
     heard = [one.event for one in run.tally.log if one.event is not None]
     # the first word comes while the machine still learns, in weights that the session may have put back by then
     assert heard[1:] == events[1:]
-    assert replace(heard[0], score=0, sparsity=0) == replace(events[0], score=0, sparsity=0)
+    assert replace(heard[0], score_q14=0, sparsity=0) == replace(events[0], score_q14=0, sparsity=0)
     assert [event.word for event in events] == ["down", "computer", "left"]
     assert bits(run.device) == bits(device)
     assert run.device.plan == device.plan

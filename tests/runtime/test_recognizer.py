@@ -79,6 +79,12 @@ def test_every_utterance_is_an_event_with_its_times(all_heard: VoiceDevice, stre
     assert [event.start_s for event in events] == pytest.approx([0.25, 1.37, 2.72], abs=0.1)
 
 
+def test_an_event_is_told_in_seconds_and_rounded() -> None:
+    event = Event("bed", 6737, 7, 18, 30, 441 / 22050, 0.7484)
+    told = {"word": "bed", "score": 6737 / 16384, "start_s": 0.14, "end_s": 0.38, "latency_ms": 240.0}
+    assert event.fields() == told | {"sparsity": 0.7484}
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=20))
 def test_blocks_of_any_size_give_the_same_events(all_heard: VoiceDevice, stream: Stream, sizes: list[int]) -> None:
@@ -200,10 +206,9 @@ def test_silence_and_no_words_give_no_events(device: VoiceDevice, stream: Stream
 def test_a_threshold_and_a_sensitivity_decide(all_heard: VoiceDevice, stream: Stream) -> None:
     recognizer, sound = all_heard.recognizer, stream("bed")
     (event,) = hear(recognizer, sound)
-    score_q14 = round(event.score * 16384)
     words = recognizer.words
     for over, expected in ((0, 1), (1, 0)):
-        recognizer.words = tuple(replace(word, threshold_q14=score_q14 + over) for word in words)
+        recognizer.words = tuple(replace(word, threshold_q14=event.score_q14 + over) for word in words)
         assert len(hear(recognizer, sound)) == expected
     recognizer.bias_q14 = 1
     assert len(hear(recognizer, sound)) == 1

@@ -55,7 +55,10 @@ def test_the_new_word_is_heard_where_it_was_never_learned_from(device: VoiceDevi
 
 
 def test_judging() -> None:
-    right, wrong, again = (Event(word, 0.5, at, at + 0.3, 240.0, 0.7) for at, word in enumerate(("bed", "cat", "bed")))
+    right, wrong, again = (
+        Event(word, 8192, 50 * at, 50 * at + 14, 50 * at + 26, 0.02, 0.7)
+        for at, word in enumerate(("bed", "cat", "bed"))
+    )
     cases = {
         ("base", ()): (1, 0, 0),
         ("base", (right,)): (1, 1, 0),
