@@ -111,8 +111,8 @@ class Program:
         import numpy as np
 
         from edgelearn.audio.clips import read_clip
+        from edgelearn.audio.resample import SAMPLE_RATE_HZ
         from edgelearn.runtime.rehearsed import RECORDINGS
-        from edgelearn.runtime.session import SAMPLE_RATE_HZ
 
         sound = np.concatenate([read_clip(path) for path in sorted(RECORDINGS.glob("*.wav"))])
         slowest = 0.0

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.level import dbfs
+from edgelearn.audio.resample import SAMPLE_RATE_HZ
 from edgelearn.cli.lessons import LastKeeper
 from edgelearn.cli.live_teaching import LiveTeaching
 from edgelearn.cli.output import say
 from edgelearn.integrations.notify import Notifier
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.session import SAMPLE_RATE_HZ, Happening, Session
+from edgelearn.runtime.session import Happening, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -67,7 +67,7 @@ class LiveTeaching:
         self._source = source
         self._keeper = keeper
         self._tell_terminal = tell
-        self._player = TakePlayer(session, self._tell_played)
+        self._player = TakePlayer(session.takes, self._tell_played)
         self._job: _Job | None = None
 
     def request(self, request: dict[str, Any], client: Client | None = None) -> None:
@@ -105,7 +105,7 @@ class LiveTeaching:
             return []
         for one in happened:
             self._tell_happening(one, job)
-        if job.client is not None and self._session.gathering:
+        if job.client is not None and self._session.takes.gathering:
             job.client.send("level", dbfs=round(max(-99.0, level_dbfs), 1))
         return list(self.work(sound_s))
 
@@ -189,8 +189,8 @@ class LiveTeaching:
         self._done(client, "renamed", word=word, new_name=new_name)
 
     def _redo(self, _: dict[str, Any], client: Client | None) -> None:
-        if self._session.redo() and self._job is not None:
-            told = {"word": self._session.word, "problem": "", "missing": self._session.missing, "redo": True}
+        if self._session.takes.redo() and self._job is not None:
+            told = {"word": self._session.word, "problem": "", "missing": self._session.takes.missing, "redo": True}
             self._tell("take", told, self._job.client)
         elif client is None:
             raise EdgelearnError("there is no take to say again")

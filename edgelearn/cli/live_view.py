@@ -21,10 +21,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from edgelearn.audio.resample import SAMPLE_RATE_HZ
 from edgelearn.cli.events import added_rows, lesson_told
 from edgelearn.cli.guide import METER_FLOOR_DB, sentence_of
 from edgelearn.cli.keyboard import Keyboard
-from edgelearn.runtime.session import SAMPLE_RATE_HZ, Session
+from edgelearn.runtime.session import Session
 
 if TYPE_CHECKING:
     from edgelearn.cli.appliance import Appliance
@@ -128,7 +129,7 @@ class LiveView:
         if last.added != self._utterances:
             self._utterances = last.added
             past = last.utterances()[-1:]
-            if past and not past[0].heard and not self._session.gathering:
+            if past and not past[0].heard and not self._session.takes.gathering:
                 self._now = ("(no word)", "best score", past[0].score, time.monotonic())
 
     def _requests(self, keys: str) -> list[dict[str, Any]]:
@@ -198,7 +199,7 @@ class LiveView:
         session = self._session
         if session.learning:
             return Text(f"learning {session.word!r}: update {session.updates} of {session.config.steps}", "bold yellow")
-        if session.gathering:
+        if session.takes.gathering:
             status = f"{session.word!r}: {self._status}"
             return Text(status, "bold yellow", no_wrap=True, overflow="ellipsis")
         return Text("listening", "dim")

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Self
 
 from edgelearn.audio.playback import Playback
-from edgelearn.runtime.session import Session
+from edgelearn.runtime.take_collector import TakeCollector
 
 
 class TakePlayer:
-    """Plays the last take of a session, whose takes and learning wait meanwhile.
+    """Plays the last take of those that a session gathers, which wait meanwhile, as learning does.
 
     `tell` hears "" when it begins, and why it cannot be played if it cannot.
     """
 
-    def __init__(self, session: Session, tell: Callable[[str], None]) -> None:
-        self._session = session
+    def __init__(self, takes: TakeCollector, tell: Callable[[str], None]) -> None:
+        self._takes = takes
         self._tell = tell
         self._playback: Playback | None = None
 
@@ -29,7 +29,7 @@ class TakePlayer:
     def play(self) -> None:
         """Begin to play the last take; one that is being played begins anew."""
         self.stop()
-        take = self._session.last_take
+        take = self._takes.last
         if take is None:
             self._tell("there is none")
             return
@@ -38,7 +38,7 @@ class TakePlayer:
         except OSError as error:
             self._tell(str(error.strerror))
             return
-        self._session.hold()
+        self._takes.hold()
         self._tell("")
 
     def follow(self) -> None:
@@ -46,7 +46,7 @@ class TakePlayer:
         if self._playback is None:
             return
         if self._playback.busy:
-            self._session.hold()
+            self._takes.hold()
             return
         problem, self._playback = self._playback.problem, None
         if problem:

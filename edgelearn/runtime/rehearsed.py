@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelearn.audio.clips import read_clip
+from edgelearn.audio.resample import SAMPLE_RATE_HZ
 from edgelearn.runtime.recognizer import Event
-from edgelearn.runtime.session import SAMPLE_RATE_HZ, Happening, Session, Taught
+from edgelearn.runtime.session import Happening, Session, Taught
 
 RECORDINGS = Path(__file__).parent.parent / "assets" / "demo"
 BLOCK = 800

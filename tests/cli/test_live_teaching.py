@@ -260,7 +260,7 @@ def test_no_take_is_asked_for_that_could_not_be_saved(live: Callable[..., Live],
         for do in ("add", "rename", "remove"):
             event, told = session.ask(do, word="bed", new_name="cot", takes=3)
             assert (event, message in told["message"]) == ("error", True)
-            assert not session.session.gathering
+            assert not session.session.takes.gathering
     own.unlink()
     assert session.ask("add", word="new", takes=3)[0] == "error"
     assert same(session.device.model(), before)

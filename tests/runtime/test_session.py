@@ -114,7 +114,7 @@ def test_a_noise_before_the_word_is_said_is_no_take_of_it(device: VoiceDevice, s
     word = device.model().word("computer")
     assert word.takes == 3
     plain = VoiceDevice(device.model())
-    assert plain.recognizer.judge(session._takes[0].utterance.frames).word.name == "computer"  # type: ignore[union-attr]
+    assert plain.recognizer.judge(device.last.utterances()[-1].frames).word.name == "computer"  # type: ignore[union-attr]
 
 
 def test_takes_of_a_noise_stay_when_what_somebody_says_is_refused(device: VoiceDevice, stream: Stream) -> None:
@@ -228,7 +228,7 @@ def test_takes_after_a_countdown_and_the_last_one_again(device: VoiceDevice, str
     """What is said before its end is no take; after the last take there is time to say it again."""
     session = Session(device, CONFIG)
     session.ask_for("computer", 2, countdown_s=3)
-    assert not session.redo()
+    assert not session.takes.redo()
     happened = play(session, stream("bed"))
     happened += play(session, np.resize(stream(), 3 * 16000 - session.samples))
     counts = [one.seconds for one in happened if isinstance(one, Countdown)]
@@ -237,9 +237,9 @@ def test_takes_after_a_countdown_and_the_last_one_again(device: VoiceDevice, str
     assert not [one for one in happened if isinstance(one, TakeHeard)]
     takes = play(session, stream(*TAKES[:2])[:-4000])
     assert [one.missing for one in takes if isinstance(one, TakeHeard)] == [1, 0]
-    assert (session.gathering, session.learning) == (True, False)
-    assert session.redo()
-    assert session.missing == 1
+    assert (session.takes.gathering, session.learning) == (True, False)
+    assert session.takes.redo()
+    assert session.takes.missing == 1
     again = play(session, stream(TAKES[2])) + session.finish()
     assert [type(one) for one in again] == [TakeHeard, Taught]
     assert device.model().word("computer").takes == 2
@@ -252,12 +252,12 @@ def test_the_take_that_is_said_again_is_the_one_that_is_played(device: VoiceDevi
     sounds = []
     for sound in (stream(TAKES[0]), stream(TAKES[1]), clipped(stream("bed"))):
         play(session, sound)
-        sounds.append(session.last_take)
-    dropped = [(session.last_take, session.redo(), session.missing) for _ in range(3)]
+        sounds.append(session.takes.last)
+    dropped = [(session.takes.last, session.takes.redo(), session.takes.missing) for _ in range(3)]
     assert [(again, missing) for _, again, missing in dropped] == [(True, 1), (True, 2), (True, 3)]
     assert all(one is other for (one, _, _), other in zip(dropped, reversed(sounds), strict=True))
-    assert session.last_take is None
-    assert not session.redo()
+    assert session.takes.last is None
+    assert not session.takes.redo()
 
 
 def test_a_lesson_says_how_many_frames_came_and_were_heard(device: VoiceDevice, stream: Stream) -> None:
@@ -326,21 +326,21 @@ def test_ctrl_c_in_a_step_undoes_the_lesson(
 def test_the_sound_of_the_last_take_is_a_stretch_of_the_stream(device: VoiceDevice, stream: Stream, block: int) -> None:
     session = Session(device, CONFIG)
     session.ask_for("computer", 2)
-    assert session.last_take is None
+    assert session.takes.last is None
     sound = stream(TAKES[0])
     play(session, sound, block)
-    take = session.last_take
+    take = session.takes.last
     assert take is not None
     begin = next(at for at in range(len(sound) - len(take)) if np.array_equal(sound[at : at + len(take)], take))
     assert begin <= 4000 + 1600  # its word begins at 4000
     assert begin + len(take) > 4000 + np.abs(sound[4000:]).argmax()
     loud = clipped(stream("bed"))
     play(session, loud, block)
-    refused = session.last_take
+    refused = session.takes.last
     assert refused is not None
     assert (np.abs(refused.astype(np.int32)) == 32768).any()
     session.cancel()
-    assert session.last_take is None
+    assert session.takes.last is None
 
 
 def test_what_is_heard_while_a_take_is_played_is_no_take_and_no_word(device: VoiceDevice, stream: Stream) -> None:
@@ -352,26 +352,18 @@ def test_what_is_heard_while_a_take_is_played_is_no_take_and_no_word(device: Voi
     happened: list[Happening] = []
     sound = stream(TAKES[0])
     for at in range(0, len(sound), 320):  # through loudspeaker and microphone
-        session.hold()
+        session.takes.hold()
         happened += session.push(sound[at : at + 320])
     assert happened == []
     happened = play(session, np.resize(stream(), 8000))
     assert happened == [Countdown("computer", 0)]
     assert [type(one) for one in play(session, stream(TAKES[1])[:-4000])] == [TakeHeard]
-    assert session.missing == 0
+    assert session.takes.missing == 0
     for _ in range(100):
-        session.hold()
+        session.takes.hold()
         assert session.push(np.resize(stream(), 800)) == []
     assert not session.learning
     while not session.learning:
         session.hear(np.resize(stream(), 800))
-    assert session.last_take is None
+    assert session.takes.last is None
     assert session.finish() != []
-
-
-def test_blocks_of_nothing_are_not_remembered(device: VoiceDevice) -> None:
-    """They come for as long as a microphone is away."""
-    session = Session(device, CONFIG)
-    for _ in range(100):
-        assert session.push(np.zeros(0, np.int16)) == []
-    assert (len(session._recent), session.samples, session.frames_due) == (0, 0, 0)

@@ -140,7 +140,7 @@ def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[in
     lines = PlainLines(bool(args.json))
     with (
         open_source("mic", appliance.settings.audio, bool(args.json)) as source,
-        TakePlayer(session, lambda problem: lines.tell("play", {"problem": problem})) as player,
+        TakePlayer(session.takes, lambda problem: lines.tell("play", {"problem": problem})) as player,
         lines,
     ):
         say(f"say {args.word!r} {args.takes} times, with a second of silence after each")
@@ -151,8 +151,8 @@ def _from_microphone(appliance: Appliance, args: argparse.Namespace) -> tuple[in
                 gaps = source.gaps
                 session.gap()
             request = typed_request(keyboard)
-            if request == "redo" and session.redo():
-                lines.tell("take", {"problem": "", "missing": session.missing, "redo": True})
+            if request == "redo" and session.takes.redo():
+                lines.tell("take", {"problem": "", "missing": session.takes.missing, "redo": True})
             elif request == "play":
                 player.play()
             player.follow()
