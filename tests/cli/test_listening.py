@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pytest
@@ -176,10 +176,10 @@ def test_the_last_take_is_played_and_said_again(running: Running, home: Path) ->
 
 
 class Asking:
-    """A terminal that asks for one thing, and keeps what it is told."""
+    """A terminal that asks for things at once, and keeps what it is told."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        self._requests = [request]
+    def __init__(self, *requests: dict[str, Any]) -> None:
+        self._requests = list(requests)
         self.told: list[str] = []
 
     def __enter__(self) -> Self:
@@ -199,12 +199,17 @@ class Asking:
         return asked
 
 
-def test_a_lesson_goes_on_while_the_microphone_is_away(tmp_path: Path) -> None:
+@pytest.fixture
+def appliance(tmp_path: Path) -> Appliance:
     path = tmp_path / "model.npz"
     model, settings = open_user_model(path), load_settings(environ={"HOME": str(tmp_path)})
     device = VoiceDevice(model)
     device.warm_up()
-    appliance = Appliance(path, model, device, load_board(settings.device.board), settings)
+    return Appliance(path, model, device, load_board(settings.device.board), settings)
+
+
+def test_a_lesson_goes_on_while_the_microphone_is_away(appliance: Appliance) -> None:
+    device = appliance.device
     clips = (room(f"computer_flite-slt_take{n}") for n in (1, 2, 3))
     takes = [take_from_clip(clip, device.frontend, device.endpoint, "a take") for clip in clips]
     frames = [base64.b64encode(take.tobytes()).decode() for take in takes]
@@ -287,15 +292,21 @@ def test_one_session_for_a_model_and_leftovers_are_replaced(
     assert not own_socket(home).exists()
 
 
-def test_what_an_action_takes_is_no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_action_takes_is_no_computing(appliance: Appliance, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [10.0]
-    monkeypatch.setattr("edgelearn.cli.listening.time.perf_counter", lambda: clock[0])
-    listening: Any = Listening.__new__(Listening)
-    listening._busy = listening._block_at = 0.0
-    listening._session = SimpleNamespace(hear=lambda _: [Event("bed", 8192, 0, 24, 36, 0.02, 0.8)])
-    listening._terminal = SimpleNamespace(heard=lambda _: clock.__setitem__(0, clock[0] + 1.0))
-    listening._actions = lambda _: clock.__setitem__(0, clock[0] + 5.0)
-    listening._keeper = SimpleNamespace(keep=lambda: None)
-    listening._teaching = SimpleNamespace(follow=lambda *_: None)
-    listening._hear(np.zeros(320, np.int16), -60.0)
-    assert listening._busy == 1.0
+    monkeypatch.setattr("edgelearn.cli.listening.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Slow(Asking):
+        def heard(self, event: Event) -> None:  # noqa: ARG002
+            clock[0] += 1.0
+
+    def act(event: Event) -> None:
+        assert event.word == "bed"
+        clock[0] += 5.0
+
+    sound = room("bed")
+    session, actions = Session(appliance.device, appliance.learner_config), cast(Actions, act)
+    listening = Listening(appliance, session, Source(iter([sound])), actions, Slow(), None)
+    listening.run()
+    assert clock[0] == 16.0
+    assert listening.summary()["realtime_factor"] == pytest.approx(16000 / len(sound), abs=1e-5)

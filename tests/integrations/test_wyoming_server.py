@@ -328,13 +328,19 @@ def test_a_unix_socket_is_private_and_an_old_one_is_replaced(tmp_path: Path) -> 
         left_behind.bind(str(path))
 
     async def run() -> None:
-        server = Server(new_device, nobody, nobody)
+        knocked = asyncio.Event()
+
+        def device_for_the_second() -> VoiceDevice:
+            knocked.set()
+            return new_device()
+
+        server = Server(device_for_the_second, nobody, nobody)
         uri = await server.open(Address(path=str(path)))
         assert uri == f"unix://{path}"
         assert path.stat().st_mode & 0o777 == 0o600
         with pytest.raises(EdgelearnError, match="Address already in use"):
             await server.open(Address(path=str(path)))
-        await asyncio.sleep(0.1)  # the second one has knocked
+        await asyncio.wait_for(knocked.wait(), 20)
         await server.close()
 
     asyncio.run(run())
