@@ -139,7 +139,7 @@ def few_shot(
             trials.append(run_trial(device, model, draw, subject.others, LEARNER, MEASURING))
             words += len(draw.takes)
             for takes in draw.takes:
-                heard.counts += device.learner.embed_takes(takes)[1]
+                heard.counts += device.hearing.embed_takes(takes)[1]
             for row in range(device.classifier.config.base_rows, device.classifier.rows):
                 device.learner.threshold_q14(row, model.open_set_q14, heard)
     hits = [trial.hits[0.05] for trial in trials if trial.hits[0.05] is not None]

@@ -136,7 +136,7 @@ class Probe:
         for owner, name in ((classifier, "set_row"), (classifier, "move_row"), (classifier, "load"), (network, "load")):
             setattr(owner, name, self._after_a_pause(getattr(owner, name)))
         self._learns = True
-        device.learner.embed(np.zeros((1 + sum(device.endpoint.surroundings), network.config.inputs), np.int8))
+        device.hearing.embed(np.zeros((1 + sum(device.endpoint.surroundings), network.config.inputs), np.int8))
         self.take_learned()
 
     def take_learned(self) -> list[Piece]:

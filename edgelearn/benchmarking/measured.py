@@ -65,14 +65,14 @@ def measure(
     rate = device.frontend.config.frame_rate_hz
 
     def speech() -> float:
-        device.learner.hear_exemplars()
+        device.hearing.hear_exemplars()
         seconds = device.memory.frames / rate
         for _ in range(max(1, round(seconds))):
             device.frontend.push(noise)
         return seconds or 1.0
 
     def lesson() -> float:
-        device.learner.rehearse(steps)
+        device.learner.dry_run(steps)
         return 1.0
 
     jobs = (

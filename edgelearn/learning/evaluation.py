@@ -84,7 +84,7 @@ def embed_all(device: VoiceDevice, utterances: Sequence[Frames]) -> tuple[Units,
     units = np.zeros((len(utterances), device.network.config.hidden), np.int64)
     counts = Counts()
     for n, frames in enumerate(utterances):
-        units[n], spent = device.learner.embed(frames)
+        units[n], spent = device.hearing.embed(frames)
         counts += spent
     return units, counts
 
@@ -99,7 +99,7 @@ def base_accuracy(
     """
     units, counts = embed_all(device, utterances)
     classifier = device.classifier
-    thresholds = device.learner.thresholds_q14(range(classifier.config.base_rows, classifier.rows), open_set_q14)
+    thresholds, _ = device.hearing.thresholds_q14(range(classifier.config.base_rows, classifier.rows), open_set_q14)
     decided = [classifier.decide(unit.astype(np.int16), thresholds) for unit in units]
     return np.array(decided, np.int64) == rows, counts
 
@@ -330,8 +330,8 @@ def score_draw(
     where = np.array(rows, np.int64)
     scores = way.scores(embed_all(device, [frames for _, frames in draw.tests])[0], where)
     other_scores = way.scores(embed_all(device, others)[0], where)
-    thresholds = np.array(device.learner.thresholds_q14(rows, model.open_set_q14), np.float64)
-    return Scored(scores, truth, other_scores, thresholds, counts, seconds)
+    thresholds, _ = device.hearing.thresholds_q14(rows, model.open_set_q14)
+    return Scored(scores, truth, other_scores, np.array(thresholds, np.float64), counts, seconds)
 
 
 def bootstrap_interval(

@@ -191,11 +191,13 @@ def _to_largest(values: Any, bits: int) -> Any:
 
 @kernel
 def _through_whitening(whitening: Any, stretched: Any, u: Any, whitened: Any, grad: Any) -> Any:
-    """Take the gradient of a whitened embedding back to the pool, scaled to 2^15; return what that stands for.
+    """Turn the gradient for a whitened embedding into that for the unit vector of the pool, and return its magnitude.
 
-    stretched: the length (Q14, in the scale of the matrix) of the whitened unit vector of the pool, by which the
-    gradient is the smaller. Along the pool it is 0 already. u int16 [H] and whitened int32 [H] are scratch. Only a
-    matrix that flattens the embedding to nothing reaches the bound of what is returned.
+    That is the product with the matrix, which is symmetric, divided by `stretched`: how long (Q14, in the scale of the
+    matrix) the whitening made the unit vector. No part of it lies along the pool, so that none has to be taken off.
+    grad int32 [H] is left with its largest magnitude at 2^15; what is returned says which magnitude (Q23) that is. It
+    is limited to MOST_MAGNITUDE_Q23, which only a matrix reaches that makes nearly nothing of the unit vector. u int16
+    [H] and whitened int32 [H] are scratch.
     """
     peak = _to_largest(grad, 14)
     if peak == 0:

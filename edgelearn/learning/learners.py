@@ -73,7 +73,7 @@ class KeyLearner:
 
     def learn(self, row: int, /) -> Counts:
         """Write the takes of the word, once each."""
-        for key in self._learner.exemplar_units(row):
+        for key in self._learner.hearing.exemplar_units(row):
             self._rule.write(key, row - self._base)
         return Counts()
 

@@ -50,7 +50,7 @@ def whole(matrix: NDArray[np.float64]) -> NDArray[np.int8]:
 def _differences(model: Model, corpus: Corpus, seed: int) -> Iterable[NDArray[np.float64]]:
     """Yield for each clip the unit embeddings [VERSIONS, H] of augmented versions, less that of the clip."""
     cut = replace(model.endpoint, outer_pre_frames=0, outer_post_frames=0)  # moved ends are one of the differences
-    embed = VoiceDevice(replace(model, endpoint=cut)).learner.embed
+    embed = VoiceDevice(replace(model, endpoint=cut)).hearing.embed
     for number, clip in enumerate(corpus.clips):
         rng = np.random.default_rng([seed, 10, number])
         heard = [corpus.make.utterance(clip.astype(np.int16))]

@@ -97,10 +97,10 @@ def run_of(device: VoiceDevice, steps: int) -> Run:
     """Run the device on the exemplars of its own rehearsal memory: nothing is learned by it."""
     config = device.frontend.config
     operations = frontend_ops(config)
-    _, heard = device.learner.hear_exemplars()
+    _, heard = device.hearing.hear_exemplars()
     spoken, utterances = device.memory.frames, len(device.memory.exemplars())
     heard += Counts(frontend_ops=spoken * operations) + device.recognizer.readout_counts(spoken)
-    lesson = device.learner.rehearse(steps)
+    lesson = device.learner.dry_run(steps)
     weights_bytes = _weights_bytes(device.network.config)
     return Run(heard, spoken, utterances, lesson, steps, config.frame_rate_hz, operations, weights_bytes)
 
@@ -135,7 +135,7 @@ def sweep(model: Model, budget_bytes: int, board: Board, scales: Sequence[float]
         )
         # no tape is needed, and thresholds of 0 would need a longer pool than the budget has room for
         device = VoiceDevice(replace(model, network=NetworkConfig(layers)), max(budget_bytes, 1 << 21))
-        right, heard = device.learner.hear_exemplars()
+        right, heard = device.hearing.hear_exemplars()
         exemplars = len(device.memory.exemplars())
         second = cost(heard, board, _weights_bytes(model.network)) * (
             model.frontend.frame_rate_hz / max(1, device.memory.frames)

@@ -185,7 +185,7 @@ class StreamProtocol:
         tests = [tests[n] for n in rng.permutation(len(tests))]
         device.restore(self._model)
         rows, _, _ = enrol_all(device, takes, "sparse_bptt", self._config)
-        thresholds = device.learner.thresholds_q14(rows, self._model.open_set_q14)
+        thresholds, _ = device.hearing.thresholds_q14(rows, self._model.open_set_q14)
         taught = [
             Word(f"{subject.dataset}:{word}", row, threshold, True)
             for word, row, threshold in zip(subject.novel, rows, thresholds, strict=True)

@@ -198,7 +198,7 @@ class TakeCollector:
             check_samples(this.sound, name)
             check_length(len(this.utterance.frames), self._device.endpoint, name)
             frames = [take.utterance.frames for take in (*before, this)]
-            self._device.learner.check_takes(frames, self._agreement_q14)
+            self._device.hearing.check_takes(frames, self._agreement_q14)
         except TakeRejected as error:
             return str(error)
         return ""

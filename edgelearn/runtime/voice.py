@@ -21,6 +21,7 @@ from edgelearn.errors import TakeRejected, UsageError
 from edgelearn.learning.adaptation import descend
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.directions import DIRECTIONS, Directions
+from edgelearn.learning.hearing import Hearing
 from edgelearn.learning.learner import Learner, LearnerConfig, TeachReport
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.learning.takes import check_likeness
@@ -102,10 +103,8 @@ class VoiceDevice:
         self.tape = self.network.new_tape(
             choice.tape_frames, pool_entries(model.network, choice), "tape", checkpoint_every=every
         )
-        self.learner = Learner(
-            self.network, self.classifier, self.memory, state, self.tape, gradients, model.endpoint.most_frames, arena,
-            weights=weights,
-        )  # fmt: skip
+        self.hearing = Hearing(self.network, self.classifier, self.memory, state, model.endpoint.most_frames, arena)
+        self.learner = Learner(self.hearing, self.tape, gradients, arena, weights=weights)
 
     def restore(self, model: Model) -> None:
         """Load a model of the same shapes over what the arena holds; raises as `check` does, and loads nothing then."""
@@ -149,7 +148,7 @@ class VoiceDevice:
         memory = RehearsalMemory(KIB, frames.shape[1], theta, Arena(2 * KIB), around=around)
         memory.add(0, frames)
         memory.decode(memory.exemplars()[0], frames)
-        unit, _ = self.learner.embed(frames)
+        unit, _ = self.hearing.embed(frames)
         self.classifier.scores(unit, np.zeros(1, np.int64))
         hidden = self.network.config.hidden
         directions = Directions(1, DIRECTIONS, hidden, Arena(4 * KIB))
@@ -178,7 +177,7 @@ class VoiceDevice:
         abandoned.
         """
         self.check_new_word(name)
-        units, heard = self.learner.embed_takes(takes)
+        units, heard = self.hearing.embed_takes(takes)
         if len(takes) > 1:
             check_likeness(units, config.agreement_q14)
         self.confusable = self._sounds_like(units)
@@ -191,7 +190,7 @@ class VoiceDevice:
         """
         word = self._model.word(name)
         self.confusable = ()
-        unit, heard = self.learner.embed(take)
+        unit, heard = self.hearing.embed(take)
         cosine = int(self.classifier.cosines(unit)[word.row])
         if cosine < config.agreement_q14:
             raise TakeRejected(

@@ -1,4 +1,5 @@
-/* An utterance through the network, and a gradient step on one, in slices; the twin of edgelearn/learning/learner.py.
+/* An utterance through the network, and a gradient step on one, in slices; the twin of hearing.py and `Learner.step` in
+ * edgelearn/learning/.
  *
  * A slice ends where nothing is in registers but counters: after a frame of the forward pass, a frame of the backward
  * pass, a column of the update, or the biases. All else is in the arena and in `el_device`.

@@ -200,13 +200,13 @@ def test_a_device_is_measured_above_idle_and_not_changed(tmp_path: Path) -> None
     def idle(seconds: float) -> None:
         assert seconds == 0.01
 
-    original = device.learner.hear_exemplars
+    original = device.hearing.hear_exemplars
 
     def hear() -> tuple[int, Counts]:
         tool.busy = True
         return original()
 
-    device.learner.hear_exemplars = hear  # type: ignore[method-assign]
+    device.hearing.hear_exemplars = hear  # type: ignore[method-assign]
     found = measure(device, 1, 0.01, tmp_path, tool, idle)
     assert found.idle_w == pytest.approx(IDLE_W)
     speech, word = found.jobs

@@ -83,7 +83,7 @@ def loss_of(toy: Toy) -> float:
     """What a sweep goes down: mean cross-entropy of taught words, and of base words and their prototypes."""
     losses: dict[bool, list[float]] = {True: [], False: []}
     heard = [(r.row, toy.memory.decode(r, np.zeros((40, 12), np.int8)).copy()) for r in toy.memory.exemplars()]
-    units = [(row, toy.learner.embed(frames)[0]) for row, frames in heard]
+    units = [(row, toy.hearing.embed(frames)[0]) for row, frames in heard]
     units += [(row, toy.classifier.unit_row(row)) for row in range(3)]
     for row, unit in units:
         z = 16 * toy.classifier.cosines(unit) / 2**14
@@ -116,7 +116,7 @@ def test_base_rows_move_where_they_are_to_as_far_as_in_float() -> None:
     classifier, base = toy.classifier, toy.classifier.config.base_rows
     heard = [(r.row, toy.memory.decode(r, np.zeros((40, 12), np.int8)).copy()) for r in toy.memory.exemplars()]
     weights = np.random.default_rng(5).integers(100, 1000, len(heard) + base).tolist()
-    exemplars = [(toy.learner.embed(mine)[0], row, weight) for (row, mine), weight in zip(heard, weights, strict=False)]
+    exemplars = [(toy.hearing.embed(mine)[0], row, weight) for (row, mine), weight in zip(heard, weights, strict=False)]
     before = classifier.prototypes().astype(float)
     before /= np.linalg.norm(before, axis=1, keepdims=True)
     sums = np.zeros((classifier.rows - 1, HIDDEN), np.int32)

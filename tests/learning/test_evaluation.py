@@ -56,7 +56,8 @@ class Device:
 
     def __init__(self) -> None:
         self.toy = make_toy(0)
-        self.network, self.classifier, self.learner = self.toy.network, self.toy.classifier, self.toy.learner
+        self.network, self.classifier = self.toy.network, self.toy.classifier
+        self.hearing, self.learner = self.toy.hearing, self.toy.learner
         self._start = self.network.params(), self.classifier.prototypes(), self.toy.memory.pack()
 
     def restore(self, _: Any) -> None:

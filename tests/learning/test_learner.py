@@ -144,7 +144,7 @@ def test_the_new_prototype_follows_the_weights_and_the_old_ones_stand_still() ->
     takes = takes_of(np.random.default_rng(100), 4)
     row = toy.learner.enrol(takes)
     enrolled = toy.classifier.prototypes()
-    heard = np.sum([toy.learner.embed(frames)[0].astype(int) for frames in takes], axis=0)
+    heard = np.sum([toy.hearing.embed(frames)[0].astype(int) for frames in takes], axis=0)
     own = sum_of_rough_units(toy, row)
     teach(toy, row, dataclasses.replace(CONFIG, steps=30))
     after = toy.classifier.prototypes()
@@ -291,10 +291,10 @@ def test_a_check_counts_exemplars_of_other_rows_that_are_nearest_to_their_own() 
         return toy.learner.check(but_row, TeachReport())[:2]
 
     assert right(row) == (9, 9)
-    assert toy.learner.hear_exemplars()[0] == 9
+    assert toy.hearing.hear_exemplars()[0] == 9
     toy.classifier.load(toy.classifier.prototypes()[[1, 0, 2, 3]])
     assert right(row) == (3, 9)
-    assert toy.learner.hear_exemplars()[0] == 3
+    assert toy.hearing.hear_exemplars()[0] == 3
     assert right(2) == (0, 6)
     assert right(0) == (3, 6)
 
@@ -303,18 +303,18 @@ def test_takes_must_be_alike() -> None:
     toy = make_toy(0)
     rng = np.random.default_rng(7)
     alike, foreign = takes_of(rng, 4), takes_of(rng, 1)[0]
-    toy.learner.check_takes(alike, LearnerConfig().agreement_q14)
-    toy.learner.check_takes(alike[:1], 1 << 14)
-    units = [toy.learner.embed(take)[0] / 2**14 for take in [*alike, foreign]]
+    toy.hearing.check_takes(alike, LearnerConfig().agreement_q14)
+    toy.hearing.check_takes(alike[:1], 1 << 14)
+    units = [toy.hearing.embed(take)[0] / 2**14 for take in [*alike, foreign]]
     others = [np.sum(units[:n] + units[n + 1 :], axis=0) for n in range(5)]
     agreement = [unit @ other / np.linalg.norm(other) for unit, other in zip(units, others, strict=True)]
     limit = int((agreement[4] + min(agreement[:4])) / 2 * 2**14)
     with pytest.raises(TakeRejected, match="take 5 is unlike the other 4"):
-        toy.learner.check_takes([*alike, foreign], limit)
-    pair = [toy.learner.embed(take)[0].astype(float) for take in (alike[0], foreign)]
+        toy.hearing.check_takes([*alike, foreign], limit)
+    pair = [toy.hearing.embed(take)[0].astype(float) for take in (alike[0], foreign)]
     limit = int(pair[0] @ pair[1] / np.linalg.norm(pair[1])) + 200
     with pytest.raises(TakeRejected, match="take 2 is unlike the other one"):
-        toy.learner.check_takes([alike[0], foreign], limit)
+        toy.hearing.check_takes([alike[0], foreign], limit)
 
 
 def scores_of(toy: Toy, row: int) -> tuple[list[int], list[int]]:
@@ -322,7 +322,7 @@ def scores_of(toy: Toy, row: int) -> tuple[list[int], list[int]]:
     near = reference_head.nearness(*reference_head.table(toy.classifier.prototypes()), 3, row)
     own, others = [], []
     for record in toy.memory.exemplars():
-        unit, _ = toy.learner.embed(toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)))
+        unit, _ = toy.hearing.embed(toy.memory.decode(record, np.zeros((LONGEST, 12), np.int8)))
         cosines = toy.classifier.cosines(unit).tolist()
         rival = max(cosine for k, cosine in enumerate(cosines[:3]) if k != row)
         (own if record.row == row else others).append(cosines[row] - ((3 * rival) >> 2) - (near >> 2))
@@ -399,9 +399,9 @@ def test_the_work_of_a_lesson_is_about_what_a_real_one_counts() -> None:
     """All of it: the takes, steps, and hearing all exemplars for the checks and for the threshold."""
     config, toy = LearnerConfig(steps=12, alike_q14=1 << 15, max_old_loss=1.0), make_toy(0)
     takes = takes_of(np.random.default_rng(100), 4)
-    report = TeachReport(toy.learner.embed_takes(takes)[1])
+    report = TeachReport(toy.hearing.embed_takes(takes)[1])
     row = toy.learner.enrol(takes, report)
-    estimate = toy.learner.rehearse(config.steps)
+    estimate = toy.learner.dry_run(config.steps)
     list(toy.learner.teach(row, config, report))
     toy.learner.threshold_q14(row, 1 << 14, report)  # of which no other word is near
     real = report.counts
@@ -418,7 +418,7 @@ def test_a_tape_without_room_for_the_gradients_of_the_rows_is_refused() -> None:
 def test_measuring_work_changes_nothing() -> None:
     toy = make_toy(0)
     before = toy.snapshot()
-    (_, heard), rehearsed = toy.learner.hear_exemplars(), toy.learner.rehearse(12)
+    (_, heard), rehearsed = toy.hearing.hear_exemplars(), toy.learner.dry_run(12)
     assert toy.snapshot() == before
     assert heard.frames == sum(frames_in_all_voices(record.frames) for record in toy.memory.exemplars())
     assert rehearsed.macs_gradient > 0
@@ -431,4 +431,4 @@ def test_measuring_work_changes_nothing() -> None:
     assert rehearsed.frames == steps + checks + followed + enrolled + threshold
     for _ in range(3):
         toy.memory.remove_row(0)
-    assert toy.learner.rehearse(12).frames == 0
+    assert toy.learner.dry_run(12).frames == 0

@@ -31,7 +31,7 @@ def taught(
 
 
 def units_of(toy: Toy, recordings: list[np.ndarray]) -> np.ndarray:
-    return np.array([toy.learner.embed(frames)[0] for frames in recordings], np.int64)
+    return np.array([toy.hearing.embed(frames)[0] for frames in recordings], np.int64)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

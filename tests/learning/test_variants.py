@@ -54,7 +54,7 @@ def test_an_utterance_is_embedded_in_its_own_voice_and_two_others() -> None:
         state.reset()
         counted += twin.network.forward(state, voice, alone)
         pool += alone if n else 2 * alone
-    unit, counts = toy.learner.embed(frames)
+    unit, counts = toy.hearing.embed(frames)
     assert unit.tolist() == reference_head.unit_embedding(pool.tolist())[0]
     assert counts == counted
     assert counts.frames == sum(map(len, voices)) == frames_in_all_voices(len(frames))
@@ -63,7 +63,7 @@ def test_an_utterance_is_embedded_in_its_own_voice_and_two_others() -> None:
     twin.network.forward(state, frames, whole)
     assert hear_in_other_voices(twin.network, state, frames, whole).frames == sum(map(len, voices[1:]))
     assert whole.tolist() == pool.tolist()
-    nothing, heard = toy.learner.embed(frames[:0])
+    nothing, heard = toy.hearing.embed(frames[:0])
     assert not nothing.any()
     assert heard.frames == 0
 

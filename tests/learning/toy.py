@@ -10,6 +10,7 @@ from edgelearn.device.arena import Arena
 from edgelearn.engine.network import LayerConfig, Network, NetworkConfig
 from edgelearn.learning.classifier import Classifier, ClassifierConfig
 from edgelearn.learning.head import NO_WHITENING
+from edgelearn.learning.hearing import Hearing
 from edgelearn.learning.learner import Learner
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.learning.variants import VOICES_Q8
@@ -26,6 +27,7 @@ class Toy:
     network: Network
     classifier: Classifier
     memory: RehearsalMemory
+    hearing: Hearing
     learner: Learner
 
     def snapshot(self) -> tuple[bytes, ...]:
@@ -51,15 +53,16 @@ def make_toy(
     tape = network.new_tape(tape_frames, entries, "tape", checkpoint_every=checkpoint_every)
     state, gradients = network.new_state("state"), network.new_backward("gradients")
     weights = network.new_weight_gradients("weights") if checkpoint_every else None
-    learner = Learner(network, classifier, memory, state, tape, gradients, LONGEST, arena, weights=weights)
+    hearing = Hearing(network, classifier, memory, state, LONGEST, arena)
+    learner = Learner(hearing, tape, gradients, arena, weights=weights)
     words = [takes_of(rng, takes) for _ in range(base)]
-    rows = [np.sum([learner.embed(take)[0].astype(int) for take in word], axis=0) for word in words]
+    rows = [np.sum([hearing.embed(take)[0].astype(int) for take in word], axis=0) for word in words]
     peak = np.abs(rows).max(axis=1, keepdims=True)
     classifier.load(np.rint(np.array(rows) * 127 / peak).astype(np.int8))
     for row, word in enumerate(words):
         for take in word:
             memory.add(row, take)
-    return Toy(network, classifier, memory, learner)
+    return Toy(network, classifier, memory, hearing, learner)
 
 
 def some_whitening(hidden: int, rng: np.random.Generator) -> np.ndarray:

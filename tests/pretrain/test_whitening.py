@@ -51,7 +51,7 @@ def test_a_whitened_model_hears_its_own_rows_in_the_new_coordinates(tmp_path: Pa
     assert not np.array_equal(model.whitening, fit_whitening(plain, corpus, seed=2).whitening)
     frames = corpus.make.utterance(corpus.clips[3].astype(np.int16))
     before, after = (VoiceDevice(one) for one in (plain, model))
-    old, new = (device.learner.embed(frames)[0] for device in (before, after))
+    old, new = (device.hearing.embed(frames)[0] for device in (before, after))
     rows = plain.prototypes.astype(np.float64) @ model.whitening
     wanted = old.astype(np.float64) @ model.whitening
     np.testing.assert_allclose(new / 16384, wanted / np.linalg.norm(wanted), atol=2e-4)

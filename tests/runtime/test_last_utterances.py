@@ -263,5 +263,5 @@ def device_config() -> LearnerConfig:
 
 
 def score(device: VoiceDevice, name: str, frames: Frames) -> int:
-    unit, _ = device.learner.embed(frames)
+    unit, _ = device.hearing.embed(frames)
     return int(device.classifier.cosines(unit)[device.model().word(name).row])

@@ -117,7 +117,7 @@ def test_an_utterance_is_handed_out_as_the_network_saw_it(all_heard: VoiceDevice
     assert event.start_s == pytest.approx((utterance.start + config.pre_frames) * HOP_S)
     assert event.end_s == pytest.approx((utterance.stop - config.post_frames) * HOP_S)
     # the score is that of the same frames as a clip of their own
-    unit, _ = all_heard.learner.embed(utterance.frames)
+    unit, _ = all_heard.hearing.embed(utterance.frames)
     rows = np.array([word.row for word in recognizer.words])
     assert event.score == int(all_heard.classifier.scores(unit, rows)[0].max()) / 16384
 
@@ -131,7 +131,7 @@ def test_an_utterance_far_from_every_word_is_heard_in_its_own_voice_alone(
     hear(recognizer, sound)
     (utterance,) = seen
     unit, own = own_voice(all_heard, utterance.frames)
-    whole = all_heard.learner.embed(utterance.frames)[1]
+    whole = all_heard.hearing.embed(utterance.frames)[1]
     score = int(all_heard.classifier.scores(unit, np.array([word.row for word in recognizer.words]))[0].max())
     recognizer.words = tuple(replace(word, threshold_q14=score + FAR_Q14 + beyond) for word in recognizer.words)
     assert hear(recognizer, sound) == []

@@ -75,7 +75,7 @@ def active_frames(device: VoiceDevice, sound: Sound) -> list[int]:
 
 def score_of(device: VoiceDevice, utterance: Utterance) -> int:
     """The best score of its frames alone: what the network saw of it in the stream is to be nothing else."""
-    unit, _ = device.learner.embed(utterance.frames)
+    unit, _ = device.hearing.embed(utterance.frames)
     rows = np.array([word.row for word in device.recognizer.words])
     return int(device.classifier.scores(unit, rows)[0].max())
 

@@ -136,7 +136,7 @@ def test_a_lesson_that_moves_nothing_is_checked_once(
     assert (report.updates, report.gained, report.old_after, len(checks)) == (0, False, report.old_before, 1)
     after = device.model()
     assert all(np.array_equal(after.params[name], array) for name, array in before.params.items())
-    row, mean = after.word("computer").row, device.learner.embed(takes[0])[0]
+    row, mean = after.word("computer").row, device.hearing.embed(takes[0])[0]
     assert device.classifier.cosines(mean)[row] > 0.999 * 2**14
 
 
@@ -169,7 +169,7 @@ def test_a_lesson_counts_all_that_the_network_did(
 
 def test_a_take_cut_close_to_its_word_is_much_like_one_with_silence_around_it(device: VoiceDevice) -> None:
     def unit(frames: NDArray[np.int8]) -> NDArray[np.float64]:
-        return device.learner.embed(frames)[0] / 2**14
+        return device.hearing.embed(frames)[0] / 2**14
 
     frontend, endpoint = device.frontend, device.endpoint
     for path in sorted(RECORDINGS.glob("computer_*.wav")):
@@ -203,7 +203,7 @@ def test_a_taught_word_is_a_word(device: VoiceDevice, takes: Takes) -> None:
     # the takes that were not learned from are nearest to it
     rows = np.array([w.row for w in model.words])
     for take in (*takes[1:4], takes[5]):
-        unit, _ = device.learner.embed(take)
+        unit, _ = device.hearing.embed(take)
         assert device.classifier.scores(unit, rows)[1] == len(rows) - 1
 
 
@@ -328,7 +328,7 @@ def test_a_taught_word_has_a_threshold_of_its_own(device: VoiceDevice, takes: Ta
     word = model.word("computer")
     assert word.threshold_q14 == device.learner.threshold_q14(word.row, model.open_set_q14)
     # the takes that it was learned from reach it
-    for unit in device.learner.exemplar_units(word.row):
+    for unit in device.hearing.exemplar_units(word.row):
         assert device.classifier.scores(unit, np.array([word.row]))[0][0] >= word.threshold_q14
     assert all(word.threshold_q14 == model.words[0].threshold_q14 for word in model.words if not word.taught)
 

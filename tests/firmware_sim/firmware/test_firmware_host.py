@@ -138,7 +138,7 @@ def test_a_learning_step_leaves_the_same_memory(library: ctypes.CDLL, model: Mod
     for number in range(3):
         record = device.memory.exemplars()[number]
         report = TeachReport()
-        device.learner.step(device.memory.decode(record, device.learner._frames), record.row, number, config, report)
+        device.learner.step(device.hearing.decode(record), record.row, number, config, report)
         library.el_learn(ctypes.byref(Record(*record)), number, config.rate_q16, ctypes.byref(step))
         assert step.loss_q10 == round(report.losses[0] * 1024)
         assert step.left_out == report.truncated_frames

@@ -279,7 +279,7 @@ def test_a_word_of_many_takes_is_heard_by_their_directions(
         assert board.learned() == learned(device)
         (heard,) = device.model().directions.heard
         assert heard[0] == 3 + number
-        unit, _ = device.learner.embed(takes[0][6:])
+        unit, _ = device.hearing.embed(takes[0][6:])
         library.t_cosines(unit.ctypes.data_as(ctypes.c_void_p))
         cosines = device.classifier.cosines(unit)
         assert board.region("classifier.cosines")[: cosines.nbytes] == cosines.tobytes()

@@ -181,5 +181,5 @@ def test_an_utterance_longer_than_the_ring_has_its_own_ends(library: ctypes.CDLL
     long = around.repeated(rng.integers(-90, 91, (114, 32)).astype(np.int8), 0, 0)
     assert len(long) > model.endpoint.most_frames
     assert library.el_embed(long.tobytes(), len(long)) == OK
-    unit = device.learner.embed(long)[0]
+    unit = device.hearing.embed(long)[0]
     assert board.region("classifier.embedding")[: unit.nbytes] == unit.tobytes()
