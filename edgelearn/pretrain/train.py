@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import accumulate, repeat
+from itertools import islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -99,6 +99,44 @@ class Recipe:
     endpoint: EndpointConfig = ENDPOINT
 
 
+class Phase(NamedTuple):
+    """Epochs that are trained on in one way, by a cosine schedule from `rate` to 0.
+
+    fixed_point: whether the int8 weights and the delta thresholds are in the loop; companion: whether the float network
+    goes along; taught: whether the companion is the teacher; quiet, conditions: what the clips are heard in; goes_on:
+    whether it goes on with the data of the phase before it; movement_weight: see `LateRound`; share: of the weights
+    after the phase, in their mean with those before it, if they meet.
+    """
+
+    epochs: int
+    rate: float
+    fixed_point: bool = True
+    companion: bool = False
+    taught: bool = False
+    quiet: bool = True
+    conditions: Conditions = USUAL
+    goes_on: bool = False
+    movement_weight: float = MOVEMENT_WEIGHT
+    share: float | None = None
+
+
+def schedule(recipe: Recipe) -> list[Phase]:
+    """Return the phases of a recipe in their order."""
+    early = [
+        Phase(recipe.float_epochs, recipe.rate, fixed_point=False, quiet=False),
+        Phase(recipe.delta_epochs, recipe.delta_rate, companion=True, taught=True, quiet=False, goes_on=True),
+        Phase(recipe.quiet_epochs, recipe.quiet_rate, companion=True),
+    ]
+    late = [
+        Phase(
+            late.epochs, recipe.late_rate, conditions=late.conditions, movement_weight=late.movement_weight,
+            share=late.share,
+        )
+        for late in recipe.late
+    ]  # fmt: skip
+    return early + late
+
+
 Sounds = list[NDArray[np.int16]]
 _worker_corpus: Corpus | None = None
 
@@ -120,11 +158,18 @@ def _make_epoch(number: int, quiet: bool, conditions: Conditions) -> Epoch:
 
 
 def epochs(data: Path, recipe: Recipe, made_up: Sounds, workers: int) -> Iterator[Epoch]:
-    """Yield all epochs, made in `workers` processes ahead of their use; the order and the content never vary."""
+    """Yield all epochs, made in `workers` processes ahead of their use; the order and the content never vary.
+
+    Where a phase ends within the passes of a version of the data, one that goes on begins with the rest of them.
+    """
+    rounds: list[Phase] = []
+    for phase in schedule(recipe):
+        before = rounds.pop().epochs if phase.goes_on else 0
+        rounds.append(phase._replace(epochs=before + phase.epochs))
     parts: list[tuple[int, bool, Conditions]] = []  # how many passes of what
-    rounds = [(recipe.float_epochs + recipe.delta_epochs, False, USUAL), (recipe.quiet_epochs, True, USUAL)]
-    for count, quiet, conditions in [*rounds, *((late.epochs, True, late.conditions) for late in recipe.late)]:
-        parts += [(min(recipe.passes, count - at), quiet, conditions) for at in range(0, count, recipe.passes)]
+    for phase in rounds:
+        for at in range(0, phase.epochs, recipe.passes):
+            parts.append((min(recipe.passes, phase.epochs - at), phase.quiet, phase.conditions))
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (data, recipe, made_up)) as pool:
         waiting: deque[tuple[Future[Epoch], int]] = deque()
         for number, (passes, quiet, conditions) in enumerate(parts):
@@ -266,54 +311,43 @@ def train(data: Path, recipe: Recipe, words: int, workers: int, progress: Callab
     started = time.monotonic()
     classes = 2 * words + recipe.joined_words
     model = BaseModel(recipe.frontend.bands, recipe.hidden, classes, recipe.weight_shift)
-    noisy = recipe.float_epochs + recipe.delta_epochs
-    early = noisy + recipe.quiet_epochs
-    late_starts = list(accumulate((late.epochs for late in recipe.late), initial=early))
-    late_rounds = dict(zip(late_starts, recipe.late, strict=False))
-    total = late_starts[-1]
-    before: dict[str, Tensor] = {}
-    share = 1.0
     reference: Tensor | None = None
     made_up: Sounds = []
     if recipe.with_reference:
         made_up = synthesise(recipe.made_up_words, recipe.seed, workers)
         reference = torch.from_numpy(reference_units(corpus_of(data, recipe, made_up)))
         progress(f"reference of {len(reference)} sounds  {time.monotonic() - started:.0f} s")
-    trainer: Trainer | None = None
-    companion: Trainer | None = None
-    for number, epoch in enumerate(epochs(data, recipe, made_up, workers)):
-        batches = len(epoch.labels) // recipe.batch
-        if trainer is None:
-            trainer = Trainer(model, words, recipe.rate, batches * recipe.float_epochs, reference)
-        if number == recipe.float_epochs:
-            steps = batches * recipe.delta_epochs
-            companion = Trainer(copy.deepcopy(model), words, recipe.delta_rate, steps, reference)
+    phases = schedule(recipe)
+    total = sum(phase.epochs for phase in phases)
+    numbered = enumerate(epochs(data, recipe, made_up, workers))
+    dense = model
+    for phase in phases:
+        if phase.fixed_point and not model.quantised:
+            dense = copy.deepcopy(model)
             model.quantised, model.theta_x, model.theta_h = True, recipe.theta_x_q13 / 8192, recipe.theta_h_q13 / 8192
-            trainer = Trainer(model, words, recipe.delta_rate, steps, reference, companion.model)
-        if number == noisy and companion is not None:
-            steps = batches * recipe.quiet_epochs
-            companion = Trainer(companion.model, words, recipe.quiet_rate, steps, reference)
-            trainer = Trainer(model, words, recipe.quiet_rate, steps, reference)
-        if number in late_rounds:
-            late = late_rounds[number]
-            meet(model, before, share)
-            before, share = copy.deepcopy(model.state_dict()), late.share
-            trainer = Trainer(
-                model, words, recipe.late_rate, batches * late.epochs, reference, movement_weight=late.movement_weight
-            )
-        line = f"epoch {number + 1}/{total}"
-        if companion is not None and number < early:
-            loss, accuracy = companion.run(epoch, recipe.batch, [recipe.seed, 3, number])
-            line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
-        loss, accuracy = trainer.run(epoch, recipe.batch, [recipe.seed, 3, number])
-        progress(f"{line}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {time.monotonic() - started:.0f} s")
-    meet(model, before, share)
-    dense = model if companion is None else companion.model
+        before = copy.deepcopy(model.state_dict())
+        trainer: Trainer | None = None
+        companion: Trainer | None = None
+        for number, epoch in islice(numbered, phase.epochs):
+            if trainer is None:
+                steps = phase.epochs * (len(epoch.labels) // recipe.batch)
+                if phase.companion:
+                    companion = Trainer(dense, words, phase.rate, steps, reference)
+                teacher = dense if phase.taught else None
+                trainer = Trainer(model, words, phase.rate, steps, reference, teacher, phase.movement_weight)
+            line, seed = f"epoch {number + 1}/{total}", [recipe.seed, 3, number]
+            if companion is not None:
+                loss, accuracy = companion.run(epoch, recipe.batch, seed)
+                line += f"  float companion {loss:.3f}  {100 * accuracy:.1f} %"
+            loss, accuracy = trainer.run(epoch, recipe.batch, seed)
+            progress(f"{line}  loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {time.monotonic() - started:.0f} s")
+        if phase.share is not None:
+            meet(model, before, phase.share)
     return Trained(model, dense, time.monotonic() - started)
 
 
 def meet(model: BaseModel, before: dict[str, Tensor], share: float) -> None:
-    """Replace the weights of which there is a `before` by a mean with it, in which they have this share."""
+    """Replace the weights by their mean with those `before`, in which they have this share."""
     after = model.state_dict()
     model.load_state_dict(after | {name: torch.lerp(old, after[name], share) for name, old in before.items()})
 
