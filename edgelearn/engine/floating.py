@@ -1,7 +1,7 @@
 """Floating-point twin of the engine: the same Delta LSTM and sparse BPTT in float64, and the way between.
 
-It is the oracle of the tests and of pre-training, never used on the device. Source: Chen et al., AAAI 2024
-(arXiv 2312.09391). Given the masks the gradient is exact; there is no straight-through estimator.
+It is the oracle of the tests, and of trained weights it makes those that ship; no device uses it. Source: Chen et al.,
+AAAI 2024 (arXiv 2312.09391). Given the masks the gradient is exact; there is no straight-through estimator.
 """
 
 from __future__ import annotations
@@ -17,18 +17,14 @@ from edgelearn.engine.fixedpoint import (
     ACTIVATION_BITS,
     BIAS_LIMIT,
     MASTER_EXTRA_BITS,
-    MASTER_MAX,
     Int8Array,
     Int32Array,
     join_master,
     split_master,
 )
-from edgelearn.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-MAX_WEIGHT_SHIFT = 12
 
 
 @dataclass(frozen=True)
@@ -97,15 +93,6 @@ def backward(layers: Sequence[FloatLayer], tapes: Sequence[FloatTape], grad_h: F
         gradients.insert(0, _backward_layer(layer, tape, grad))
         grad = gradients[0].inputs
     return gradients
-
-
-def choose_weight_shift(weights: FloatArray) -> int:
-    """Choose the largest s of 0..12 that clips no weight; UsageError if even s = 0 would clip one."""
-    largest = float(np.abs(weights).max())
-    for shift in range(MAX_WEIGHT_SHIFT, -1, -1):
-        if np.round(largest * 2.0 ** (shift + MASTER_EXTRA_BITS)) <= MASTER_MAX:
-            return shift
-    raise UsageError(f"a weight of magnitude {largest:g} does not fit the fixed-point formats")
 
 
 def quantise_weights(weights: FloatArray, weight_shift: int) -> tuple[Int8Array, Int8Array]:

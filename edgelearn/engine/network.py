@@ -396,12 +396,12 @@ class Network:
     ) -> Counts:
         """Descend: masters -= G * mult / 2^shift, stochastically rounded, biases at the same learning rate.
 
-        mult 0..32767, shift 4..59 (see `optimizer.quantise_rate`), step_seed 0..2^32-1, different for each
-        step. They are for layer 0; a layer with another weight_shift gets the shift that makes the real
-        learning rate the same. `weights`: what `backward` filled; without it the sums come from the tape. With
-        `velocity` each step is momentum_q15 / 2^15 of the one before and this one (heavy ball). Every state of this
-        network needs `State.refresh` (or `reset`) afterwards. Raises UsageError for a number out of range, ValueError
-        before `backward` and for a tape with checkpoints without `weights`.
+        mult 0..32767, shift 4..59: with CM16 in units of u and weights in Qs a learning rate lr is lr * u * 2^(s+10);
+        step_seed 0..2^32-1, different for each step. They are for layer 0; a layer with another weight_shift gets the
+        shift that makes the real learning rate the same. `weights`: what `backward` filled; without it the sums come
+        from the tape. With `velocity` each step is momentum_q15 / 2^15 of the one before and this one (heavy ball).
+        Every state of this network needs `State.refresh` (or `reset`) afterwards. Raises UsageError for a number out of
+        range, ValueError before `backward` and for a tape with checkpoints without `weights`.
         """
         check_range("mult", mult, (0, MAX_MULT))
         check_range("step_seed", step_seed, (0, 2**32 - 1))

@@ -9,8 +9,6 @@ repeatable and no column's random numbers depend on which others were skipped.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from edgelearn.engine.arrays import (
@@ -51,7 +49,6 @@ from edgelearn.engine.fixedpoint import (
 )
 from edgelearn.engine.int32 import Scalar, add32, left32, max32, min32, mul32, right32, sub32
 from edgelearn.engine.pairs import BLOCK_ROWS, HAS_PAIRS, add_four_frames, add_one_frame, add_two_frames
-from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 
 MAX_TAPE_FRAMES = 1024
@@ -69,24 +66,6 @@ BIAS_SHIFT = 3
 NO_COLUMN = 0xFFFF
 TOUCHED = ACTIVE
 """Counter of `update_layer`: weight columns with an active frame, that is columns read and written."""
-
-
-def quantise_rate(rate: float) -> tuple[int, int]:
-    """Express a positive rate as mult / 2^shift with up to 15 significant bits: mult <= 32767, shift in 4..59.
-
-    Raises UsageError if it is not positive or out of range. With CM16 lsb u, a learning rate lr and weights
-    in Qs, the rate that `update` wants is lr * u * 2^(s+10).
-    """
-    least, most = SHIFT_RANGE
-    if not 0.0 < rate <= MAX_MULT / 2**least:
-        raise UsageError(f"an update rate of {rate!r} is outside (0, {MAX_MULT} / 2^{least}]")
-    shift = min(15 - math.frexp(rate)[1], most)
-    mult = round(math.ldexp(rate, shift))
-    if mult > MAX_MULT:
-        mult, shift = (mult + 1) // 2, shift - 1
-    if mult == 0:
-        raise UsageError(f"an update rate of {rate!r} is below 2^-{most}")
-    return mult, shift
 
 
 @kernel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgelearn.audio.endpoint import EndpointConfig
 from edgelearn.audio.melbank import FrontendConfig
 from edgelearn.audio.surroundings import Surroundings
-from edgelearn.engine.fixedpoint import ACTIVATION_BITS, split_master
+from edgelearn.engine.floating import quantise_bias, quantise_weights
 from edgelearn.engine.network import LayerConfig, NetworkConfig
 from edgelearn.learning.rehearsal import RehearsalMemory
 from edgelearn.runtime.model import Model, Word
@@ -21,11 +21,11 @@ VOCABULARY_DATASET = "speech_commands"
 
 def fixed_point(weights: NDArray[np.float64], bias: NDArray[np.float64], weight_shift: int) -> dict[str, NDArray[Any]]:
     """Return a one-layer network (float weights [N+H, 4H], bias [4H]) as the parameters that `Network.load` takes."""
-    hi, lo = split_master(np.rint(weights * 2.0 ** (weight_shift + 8)).astype(np.int64))
+    hi, lo = quantise_weights(weights, weight_shift)
     return {
         "layer0.weights_hi": hi,
         "layer0.weights_lo": lo,
-        "layer0.bias": np.rint(bias * 2.0 ** (ACTIVATION_BITS + weight_shift)).astype(np.int32),
+        "layer0.bias": quantise_bias(bias, weight_shift),
     }
 
 

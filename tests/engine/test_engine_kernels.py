@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from edgelearn.engine import backward, fixedpoint, forward, int32, optimizer
-from edgelearn.errors import UsageError
 from edgelearn.jit import kernel
 from tests import reference
 from tests.engine.engine_cases import all_lists
@@ -324,17 +323,3 @@ def test_random_numbers_do_not_repeat_between_columns_and_steps():
         for row in range(8)
     }
     assert len(draws) == 3 * 2 * 8 * 8
-
-
-@pytest.mark.parametrize("rate", [1e-12, 3e-8, 7.1e-7, 2.0**-20, 0.03, 1.0, 2000.0])
-def test_quantise_rate_keeps_14_bits(rate):
-    mult, shift = optimizer.quantise_rate(rate)
-    assert 0 < mult <= 32767
-    assert 4 <= shift <= 59
-    assert mult / 2**shift == pytest.approx(rate, rel=2**-14)
-
-
-@pytest.mark.parametrize("rate", [0.0, -1.0, 1e-30, 2048.0, math.nan])
-def test_quantise_rate_refuses_what_it_cannot_express(rate):
-    with pytest.raises(UsageError):
-        optimizer.quantise_rate(rate)

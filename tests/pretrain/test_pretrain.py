@@ -18,7 +18,7 @@ from edgelearn.audio.endpoint import EndpointConfig, find_utterance  # noqa: E40
 from edgelearn.audio.melbank import FrontendConfig  # noqa: E402
 from edgelearn.audio.surroundings import NOTHING_AROUND  # noqa: E402
 from edgelearn.device.arena import Arena  # noqa: E402
-from edgelearn.engine.fixedpoint import join_master  # noqa: E402
+from edgelearn.engine.fixedpoint import BIAS_LIMIT, MASTER_MAX, MASTER_MIN, join_master  # noqa: E402
 from edgelearn.errors import UsageError  # noqa: E402
 from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes  # noqa: E402
 from edgelearn.pretrain import augment  # noqa: E402
@@ -427,6 +427,9 @@ def test_weights_biases_and_rows_are_rounded_to_their_formats(rng: np.random.Gen
     np.testing.assert_allclose(master / 2**14, weights, atol=0.5 / 2**14)
     np.testing.assert_allclose(params["layer0.weights_hi"] / 2**6, weights, atol=(0.5 + 1 / 256) / 2**6)
     np.testing.assert_allclose(params["layer0.bias"] / 2**19, bias, atol=0.5 / 2**19)
+    beyond = fixed_point(np.array([[-9.0, 9.0]]), np.array([-9e4, 9e4]), 6)
+    assert join_master(beyond["layer0.weights_hi"], beyond["layer0.weights_lo"]).tolist() == [[MASTER_MIN, MASTER_MAX]]
+    assert beyond["layer0.bias"].tolist() == [-BIAS_LIMIT, BIAS_LIMIT]
     classes = rng.normal(size=(5, 16))
     rows = unit_rows(classes)
     assert np.abs(rows.astype(int)).max(axis=1).tolist() == [127] * 5
