@@ -21,8 +21,8 @@ class FlashConfig:
     """Geometry and costs of a flash.
 
     page_bytes: what one erase clears; unit_bytes: what one program writes; times in microseconds, energies in
-    microjoules of one operation; endurance: erases that a page is specified for. The defaults are assumptions in the
-    order of magnitude of 40 nm microcontrollers' data sheets, not those of one part.
+    microjoules of one operation. The defaults are assumptions in the order of magnitude of 40 nm microcontrollers' data
+    sheets, not those of one part.
     """
 
     page_bytes: int = 8192
@@ -31,7 +31,6 @@ class FlashConfig:
     erase_us: float = 1500.0
     program_uj: float = 1.0
     erase_uj: float = 12.0
-    endurance: int = 10_000
 
     def __post_init__(self) -> None:
         """Refuse a geometry in which a page is no whole number of units."""

@@ -207,13 +207,6 @@ class Endpointer:
         """Forget the noise floor and any utterance under way."""
         self._state[:] = 0
 
-    def prime(self, floor: NDArray[np.int8]) -> None:
-        """Start from a known noise floor (int8 Q6, shape [bands])."""
-        self._state[:] = 0
-        self._floor_q8[:] = floor.astype(np.int32) << 8
-        self._least[:] = -128
-        self._state[_PRIMED] = 1
-
     def push(self, frame: NDArray[np.int8]) -> int:
         """Take one feature frame (int8 Q6, shape [bands]) and return what it means."""
         return int(endpoint_step(frame, self._floor_q8, self._least, self._state, *self._numbers))

@@ -18,7 +18,6 @@ Int8Array = npt.NDArray[np.int8]
 Int16Array = npt.NDArray[np.int16]
 UInt16Array = npt.NDArray[np.uint16]
 Int32Array = npt.NDArray[np.int32]
-UInt32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
 FEATURE_BITS = 6
 """Fraction bits of int8 features (Q6); shifted left by FEATURE_TO_ACTIVATION they are activations."""

@@ -8,7 +8,6 @@ import numpy as np
 
 from edgelearn.engine.arrays import (
     BACKWARD_DONE,
-    ENTRIES_USED,
     FRAMES_LEFT_OUT,
     FRAMES_TAPED,
     ColumnScratch,
@@ -87,11 +86,6 @@ class Tape:
     def frames_taped(self) -> int:
         """Frames on the tape."""
         return int(self.arrays.fill[FRAMES_TAPED])
-
-    @property
-    def entries_used(self) -> int:
-        """Active deltas on the tape."""
-        return int(self.arrays.fill[ENTRIES_USED])
 
     @property
     def frames_left_out(self) -> int:

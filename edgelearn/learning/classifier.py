@@ -28,7 +28,7 @@ from edgelearn.engine.optimizer import SHIFT_RANGE
 from edgelearn.errors import BudgetExceeded
 from edgelearn.jit import kernel
 from edgelearn.learning.adaptation import add_row_gradient, descend
-from edgelearn.learning.directions import DIRECTIONS, Directions, directions_bytes
+from edgelearn.learning.directions import DIRECTIONS, Directions
 from edgelearn.learning.head import (
     EXP2_Q15,
     LOGIT_SCALE,
@@ -319,10 +319,3 @@ class Classifier:
             self._whitened, EXP2_Q15, LOG_Q16, self._weights, self.gradient, result,
         )  # fmt: skip
         return HeadStep(int(result[0]), int(result[1]), int(result[2]))
-
-
-def classifier_bytes(config: ClassifierConfig) -> int:
-    """Return the arena bytes of a `Classifier`."""
-    table = -(-config.rows * config.hidden // 4) * 4
-    directions = config.taught_rows * directions_bytes(DIRECTIONS, config.hidden)
-    return table + 4 * 4 * config.rows + -(-2 * config.hidden // 4) * 4 + 8 * config.hidden + directions

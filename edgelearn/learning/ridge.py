@@ -46,8 +46,3 @@ class Ridge:
     def read(self, keys_q14: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Return the answers (Q14, [n, classes]) to unit keys (Q14, [n, H])."""
         return ((keys_q14.astype(np.int64) @ self.matrix.T) >> 14).astype(np.float64)
-
-
-def ridge_bytes(classes: int, hidden: int) -> int:
-    """Return the bytes of a `Ridge`."""
-    return 4 * hidden * (hidden + classes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,12 +62,6 @@ def plan_course(clips: Sequence[ClipInfo], seed: int) -> Course:
     later = order[BASE_WORDS:]
     steps = tuple(tuple(later[n : n + WORDS_A_STEP]) for n in range(0, len(later), WORDS_A_STEP))
     return Course(tuple(sorted(order[:BASE_WORDS])), steps)
-
-
-def without_thresholds(model: Model) -> Model:
-    """Return a model with the same weights and delta thresholds 0: the plain LSTM."""
-    layers = tuple(replace(layer, theta_x_q13=0, theta_h_q13=0) for layer in model.network.layers)
-    return replace(model, network=replace(model.network, layers=layers), rehearsal=np.zeros(0, np.uint8))
 
 
 class Incremental:

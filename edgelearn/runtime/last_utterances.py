@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from edgelearn.audio.surroundings import NOTHING_AROUND, Surroundings
 from edgelearn.device.arena import Arena
 from edgelearn.errors import BudgetExceeded, ModelFileError, UsageError
-from edgelearn.learning.rehearsal import RehearsalMemory, rehearsal_bytes
+from edgelearn.learning.rehearsal import RehearsalMemory
 
 if TYPE_CHECKING:
     from edgelearn.runtime.model import Model
@@ -97,11 +97,6 @@ class LastUtterances:
     def utterances(self) -> list[Past]:
         """Return what is kept, oldest first, as the network saw it."""
         return _pasts(self._memory, self._bands, list(self._about))
-
-
-def last_bytes(capacity_bytes: int, bands: int) -> int:
-    """Return the arena bytes of `LastUtterances`."""
-    return rehearsal_bytes(capacity_bytes, bands)
 
 
 def heard_now(heard: str, words: Collection[str], renamed: tuple[str, str] | None = None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgelearn.device.configfile import check_keys, find_shipped, read_toml, shipped
+from edgelearn.device.configfile import check_keys, find_shipped, read_toml
 from edgelearn.errors import UsageError
 from firmware_sim.accelerator.machine import Timing
 
@@ -149,11 +149,6 @@ class AcceleratorConfig:
             mtxv_wait_cycles=self.sequencer.mtxv_wait_cycles,
             write_back=int(self.work.write_back),
         )
-
-
-def list_accelerators() -> tuple[str, ...]:
-    """Names of the shipped accelerators."""
-    return shipped("accelerators")
 
 
 def load_accelerator(name_or_path: str | Path) -> AcceleratorConfig:

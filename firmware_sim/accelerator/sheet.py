@@ -34,12 +34,3 @@ def backward_cycles(layers: Sequence[Shape], processing_elements: int, occupancy
     """Cycles a step of the backward pass with the weight gradients."""
     elementwise = sum(sum(BACKWARD_H.values()) * h + sum(BACKWARD_N.values()) * n for n, h in layers)
     return 2 * product_cycles(layers, processing_elements, occupancy) + elementwise / processing_elements
-
-
-def largest_speed_up(layers: Sequence[Shape], processing_elements: int, occupancy: float) -> float:
-    """Speed-up over the dense step: the element-wise work is not less of it."""
-
-    def both(share: float) -> float:
-        return forward_cycles(layers, processing_elements, share) + backward_cycles(layers, processing_elements, share)
-
-    return both(1.0) / both(occupancy)

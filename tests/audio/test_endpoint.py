@@ -47,10 +47,8 @@ def flickering(frames: np.ndarray) -> np.ndarray:
     return frames
 
 
-def stream(frames: np.ndarray, config: EndpointConfig = DEFAULT, primed: bool = False) -> list[int]:
+def stream(frames: np.ndarray, config: EndpointConfig = DEFAULT) -> list[int]:
     endpointer = Endpointer(config, frames.shape[1], Arena(4096))
-    if primed:
-        endpointer.prime(np.sort(frames, axis=0)[len(frames) // 5])
     return [endpointer.push(frame) for frame in frames]
 
 
@@ -165,8 +163,8 @@ def test_a_noise_that_falls_now_and_then_becomes_the_floor_when_it_is_too_long()
 
 def test_the_floor_of_a_noise_at_full_scale_is_a_feature() -> None:
     endpointer = Endpointer(DEFAULT, BANDS, Arena(4096))
-    endpointer.prime(clip(1)[0])
-    for _ in range(WINDOW):
+    endpointer.push(clip(1)[0])
+    for _ in range(2 * WINDOW):
         endpointer.push(np.full(BANDS, 127, np.int8))
     assert set(endpointer.floor.tolist()) == {127}
 
@@ -261,11 +259,12 @@ def test_each_band_has_its_own_floor() -> None:
     assert stream(frames)[22] == ONSET
 
 
-def test_the_first_frame_or_a_given_floor_primes_it() -> None:
+def test_the_first_frame_is_the_floor() -> None:
     assert set(stream(np.full((50, BANDS), 90, np.int8))) == {IDLE}
     endpointer = Endpointer(DEFAULT, BANDS, Arena(4096))
     for _ in range(2):
-        endpointer.prime(clip(1)[0])
+        endpointer.reset()
+        endpointer.push(clip(1)[0])
         assert [endpointer.push(np.full(BANDS, 90, np.int8)) for _ in range(3)] == [IDLE, IDLE, ONSET]
     endpointer.reset()
     assert {endpointer.push(np.full(BANDS, 90, np.int8)) for _ in range(50)} == {IDLE}
@@ -301,9 +300,9 @@ def test_stream_and_clip_equal_the_twin(seed: int, total: int, bands: int, confi
     noise = rng.integers(1, 30)
     frames = np.clip(rng.integers(-128, 0, bands) + level + rng.normal(0, noise, (total, bands)), -128, 127)
     frames = frames.astype(np.int8)
-    floor = np.sort(frames, axis=0)[total // 5].tolist()
-    twin = reference_audio.EndPointer(config, floor, stream=True)
-    assert stream(frames, config, primed=True) == [twin.push(frame) for frame in frames.tolist()]
+    heard = np.concatenate((np.sort(frames, axis=0)[total // 5][None], frames))
+    twin = reference_audio.EndPointer(config, heard[0].tolist(), stream=True)
+    assert stream(heard, config) == [twin.push(frame) for frame in heard.tolist()]
     found = reference_audio.segments(frames.tolist(), config)
     strongest = max(found, key=lambda segment: segment[2], default=None)
     if strongest is None or strongest[2] == 0:

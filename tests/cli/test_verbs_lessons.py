@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgelearn.audio.datasets import read_manifest
-from edgelearn.runtime.incremental import plan_course, without_thresholds
+from edgelearn.runtime.incremental import plan_course
 from edgelearn.runtime.model import BASE_MODEL, load_model, save_model
 from tests.cli.typed import ADDED, BED, NEW_WORD, TAKES, Cli, add, words
-from tests.runtime.folders import course_data, stream_data, trained
+from tests.runtime.folders import course_data, stream_data, trained, without_thresholds
 
 pytestmark = pytest.mark.usefixtures("home")
 LESSON = ["--steps", "4", "--max-old-loss-percent", "100", "--json"]

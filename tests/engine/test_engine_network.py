@@ -57,7 +57,7 @@ def run_both(config, params, frames, grad_h, tape_size, update=(16000, 16, 7)):
         assert all_lists(mine) == [theirs.memory, theirs.c, theirs.h, theirs.h_hat, theirs.x_hat]
     assert tape.frames_taped == len(expected_tape.frames)
     assert tape.frames_left_out == expected_tape.left_out
-    assert tape.entries_used == expected_tape.entries()
+    assert sum(tape.entries_by_layer()) == expected_tape.entries()
     for t, frame in enumerate(expected_tape.frames):
         for k, taped in enumerate(frame):
             columns, deltas = tape.frame_deltas(k, t)
@@ -221,7 +221,7 @@ def test_a_full_pool_truncates_and_reports_and_stays_truncated(rng):
     network = make_network(config, random_params(config, rng))
     state, tape = network.new_state("state"), network.new_tape(8, 26 * 3 + 25, "tape")
     network.forward(state, random_walk(5, 9, rng), None, tape)
-    assert (tape.frames_taped, tape.frames_left_out, tape.entries_used) == (3, 2, 78)
+    assert (tape.frames_taped, tape.frames_left_out, tape.entries_by_layer()) == (3, 2, [78])
     tape.reset()
     network.forward(state, random_walk(2, 9, rng), None, tape)
     assert (tape.frames_taped, tape.frames_left_out) == (2, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from edgelearn.device.arena import Arena
 from edgelearn.errors import BudgetExceeded
-from edgelearn.learning.classifier import Classifier, ClassifierConfig, classifier_bytes, score_rows
+from edgelearn.learning.classifier import Classifier, ClassifierConfig, score_rows
 from edgelearn.learning.head import nearness
 from tests import reference_head
 
@@ -193,10 +193,3 @@ def test_a_head_step_is_that_of_the_twin(rng: np.random.Generator) -> None:
     twin = reference_head.HeadStep(pool.tolist(), [row for row, _ in rows], [norm for _, norm in rows], 2, [])
     assert step == (twin.loss_q10, twin.magnitude_q23, twin.length)
     assert classifier.gradient.tolist() == twin.gradient
-
-
-@pytest.mark.parametrize("config", [CONFIG, ClassifierConfig(17, 3, 2), ClassifierConfig(128, 100)], ids=str)
-def test_the_byte_twin_equals_what_is_allocated(config: ClassifierConfig) -> None:
-    arena = Arena(1 << 16)
-    Classifier(config, arena)
-    assert arena.used_bytes == classifier_bytes(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgelearn.learning.ridge import Ridge, ridge_bytes
+from edgelearn.learning.ridge import Ridge
 
 HIDDEN = 24
 
@@ -45,6 +45,6 @@ def test_a_key_of_no_class_is_answered_with_less() -> None:
 
 def test_it_says_what_it_costs_and_what_it_cannot_hold() -> None:
     rule = Ridge(16, 128)
-    assert ridge_bytes(16, 128) == rule.matrix.nbytes + rule.inverse.nbytes == 72 * 1024
+    assert rule.matrix.nbytes + rule.inverse.nbytes == 72 * 1024
     with pytest.raises(ValueError, match=r"0\.1 is below 0\.25"):
         Ridge(16, 128, 0.1)

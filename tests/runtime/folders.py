@@ -72,3 +72,9 @@ def trained(model: Model, clips: list[ClipInfo], words: tuple[str, ...]) -> Mode
         model, labels=tuple(sorted(words)), words=(), prototypes=np.array(rows), rehearsal=np.zeros(0, np.uint8),
         generation=None,
     )  # fmt: skip
+
+
+def without_thresholds(model: Model) -> Model:
+    """Return a model with the same weights and delta thresholds 0: the plain LSTM."""
+    layers = tuple(replace(layer, theta_x_q13=0, theta_h_q13=0) for layer in model.network.layers)
+    return replace(model, network=replace(model.network, layers=layers), rehearsal=np.zeros(0, np.uint8))

@@ -21,11 +21,10 @@ from edgelearn.runtime.incremental import (
     Incremental,
     key_of,
     plan_course,
-    without_thresholds,
 )
 from edgelearn.runtime.model import Model
 from tests.reference_head import quantise_prototype as quantise
-from tests.runtime.folders import TRAIN, course_data, trained
+from tests.runtime.folders import TRAIN, course_data, trained, without_thresholds
 
 KIB = 1024
 KEPT = directions_within(16 * KIB, 35, 128)

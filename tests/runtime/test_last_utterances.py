@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from edgelearn.device.arena import Arena
 from edgelearn.errors import TakeRejected, UsageError
 from edgelearn.learning.learner import LearnerConfig, TeachReport
+from edgelearn.learning.rehearsal import rehearsal_bytes
 from edgelearn.runtime.last_utterances import (
     MOST_FILE_BYTES,
     LastUtterances,
     Past,
     heard_after,
-    last_bytes,
     last_path,
     load_last,
     save_last,
@@ -66,7 +66,7 @@ def test_the_oldest_makes_room(device: VoiceDevice, takes: list[Frames]) -> None
 def test_its_bytes_are_those_of_the_arena_and_too_long_an_utterance_empties_it() -> None:
     arena = Arena(4096)
     last = LastUtterances(300, 32, 2048, arena)
-    assert last_bytes(300, 32) == arena.used_bytes
+    assert rehearsal_bytes(300, 32) == arena.used_bytes
     quiet = np.zeros((20, 32), np.int8)
     last.add(utterance(quiet))
     assert len(last) == 1

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgelearn.device.configfile import configs_dir
+from edgelearn.device.configfile import configs_dir, shipped
 from edgelearn.errors import UsageError
-from firmware_sim.accelerator.config import list_accelerators, load_accelerator, with_processing_elements
+from firmware_sim.accelerator.config import load_accelerator, with_processing_elements
 
 
 def test_those_that_ship_can_be_read() -> None:
-    assert list_accelerators() == ("reneta_dram", "reneta_rtl", "reneta_sheet")
-    for name in list_accelerators():
+    assert shipped("accelerators") == ("reneta_dram", "reneta_rtl", "reneta_sheet")
+    for name in shipped("accelerators"):
         config = load_accelerator(name)
         assert (config.name, config.vector_cycles) == (name, 1)
         assert config.timing.lanes == config.array.processing_elements

@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 
 from edgelearn.cli.arguments import Parser
+from edgelearn.device.configfile import shipped
 from firmware_sim.__main__ import main
-from firmware_sim.accelerator.config import list_accelerators
 from firmware_sim.verbs import accelerator
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,7 +49,7 @@ def test_the_commands_of_the_page_parse() -> None:
         parser = Parser(prog="accelerator")
         accelerator.add_arguments(parser)
         parser.parse_known_or_refuse(shlex.split(line, comments=True)[4:])
-    for name in list_accelerators():
+    for name in shipped("accelerators"):
         assert f"`{name}`" in PAGE
 
 
