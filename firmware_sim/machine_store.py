@@ -22,7 +22,8 @@ class ModelStore:
     """Where a machine keeps its model, from `model` on, which is programmed before it is switched on at all.
 
     operations: those of a commit that are still to be done. The names of words are not in an image: they are the
-    host's, as they are in a firmware without a screen, and are found again by the generation.
+    host's, as they are in a firmware without a screen, and are found again by the generation. Raises BudgetExceeded if
+    the board's flash has no room for the code and the journal.
     """
 
     def __init__(self, board: Board, model: Model, rehearsal_bytes: int) -> None:

@@ -82,9 +82,8 @@ def _read_samples(path: Path) -> tuple[NDArray[Any], int]:
                 warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no sound
                 rate_hz, samples = wavfile.read(path)
             return samples, int(rate_hz)
-        except (
-            Exception
-        ) as error:  # scipy raises what its parsing runs into: ValueError, struct.error, UnboundLocalError
+        # scipy raises what its parsing runs into: ValueError, struct.error, UnboundLocalError
+        except Exception as error:
             return _read_with_soundfile(path, f"{path} is a damaged or unusual WAV file ({error})")
     return _read_with_soundfile(path, f"{path} is not a WAV file")
 
@@ -97,10 +96,8 @@ def _read_with_soundfile(path: Path, problem: str) -> tuple[NDArray[Any], int]:
     try:
         with soundfile.SoundFile(path) as file:
             return file.read(dtype="int16" if file.subtype == "PCM_16" else "float64"), int(file.samplerate)
-    except (
-        soundfile.LibsndfileError,
-        TypeError,
-    ) as error:  # TypeError: a suffix such as .raw makes it ask for a format
+    # TypeError: a suffix such as .raw makes it ask for a format
+    except (soundfile.LibsndfileError, TypeError) as error:
         raise UsageError(f"{problem}, and soundfile cannot read it either: {error}") from None
 
 

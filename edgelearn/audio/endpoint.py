@@ -208,7 +208,12 @@ class Endpointer:
         self._state[:] = 0
 
     def push(self, frame: NDArray[np.int8]) -> int:
-        """Take one feature frame (int8 Q6, shape [bands]) and return what it means."""
+        """Take one feature frame (int8 Q6, shape [bands]) and return what it means.
+
+        IDLE: no utterance is under way; ONSET: one begins, `onset_frames` up to this one, and what was under way is
+        given up; SPEECH: it goes on; HANG: it is silent, and may go on; END: it ended with its last frame of speech;
+        TOO_LONG: it has gone on for `longest` frames, is no command, and ends here.
+        """
         return int(endpoint_step(frame, self._floor_q8, self._least, self._state, *self._numbers))
 
     @property

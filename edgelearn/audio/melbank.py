@@ -126,7 +126,7 @@ def make_tables(config: FrontendConfig) -> Tables:
     half = config.frame // 2
     angle = 2 * np.pi * np.arange(half) / config.frame
     turns_q30 = np.rint(np.stack([np.cos(angle), np.sin(angle)]) * (1 << 30)).astype(np.int32)
-    parts = half // 4**TWIDDLED_PASSES  # as many points has a transform before the first twiddled pass
+    parts = half // 4**TWIDDLED_PASSES  # points of each transform before the first twiddled pass
     passes = []
     for done in range(TWIDDLED_PASSES):
         points = parts * 4**done

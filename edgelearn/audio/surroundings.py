@@ -39,7 +39,7 @@ class Surroundings(NamedTuple):
         return frames[self.before : max(self.before, len(frames) - self.after)]
 
     def sounding(self, frames: Frames) -> Frames:
-        """Return what the other voices hear of an utterance: without frames around it that repeat the next one in."""
+        """Return what the other voices hear of an utterance: no edge frames that only repeat their neighbour."""
         same = (frames[1:] == frames[:-1]).all(axis=1)
         first, last = 0, len(same)
         while first < min(self.before, len(same)) and same[first]:

@@ -83,7 +83,11 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def open_source(name: str, audio: AudioSettings, as_json: bool = False) -> Iterator[Source]:
-    """Open `mic`, `-` (raw 16 kHz s16le on stdin) or a sound file; what becomes of a microphone is printed."""
+    """Open `mic`, `-` (raw 16 kHz s16le on stdin) or a sound file; what becomes of a microphone is printed.
+
+    Raises AudioDeviceError for a microphone that cannot be opened, UsageError for a stdin that is closed and for a file
+    that `read_clip` cannot read.
+    """
     if name == "mic":
         from edgelearn.audio.capture import Microphone
 

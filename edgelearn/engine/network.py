@@ -221,7 +221,10 @@ class Velocity:
 
 
 class Network:
-    """A Delta LSTM whose weights live in `arena`, in regions named `prefix.layerK.*`; zero until `load`."""
+    """A Delta LSTM whose weights live in `arena`, in regions named `prefix.layerK.*`; zero until `load`.
+
+    Raises BudgetExceeded if the arena has no room for them.
+    """
 
     def __init__(self, config: NetworkConfig, arena: Arena, prefix: str = "network") -> None:
         arrays = _alloc(arena, prefix, network_regions(config))

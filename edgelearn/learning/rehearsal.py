@@ -19,8 +19,8 @@ from edgelearn.device.arena import Arena
 from edgelearn.errors import BudgetExceeded, ModelFileError
 from edgelearn.jit import kernel
 
-HEADER_BYTES = 4  # row, frames, size of the record (16 bits, little endian), of which the highest bit is:
-WITH_SURROUNDINGS = 1 << 15  # what other voices hear around the word is in the record; else it has its own frames alone
+HEADER_BYTES = 4  # row, frames, and 16 bits, little endian: the size of the record, and WITH_SURROUNDINGS
+WITH_SURROUNDINGS = 1 << 15  # set where the record also has what other voices hear around the word
 
 
 @kernel

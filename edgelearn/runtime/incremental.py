@@ -65,7 +65,10 @@ def plan_course(clips: Sequence[ClipInfo], seed: int) -> Course:
 
 
 class Incremental:
-    """The protocol on one data folder: what to learn, and what to test on (all that is not for training)."""
+    """The protocol on one data folder: what to learn, and what to test on (all that is not for training).
+
+    Raises UsageError if a word of the course has no clip to test on.
+    """
 
     def __init__(
         self, clips: Sequence[ClipInfo], course: Course, rehearsal_bytes: int, config: LearnerConfig, seed: int

@@ -272,7 +272,7 @@ def check_word_name(name: str) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Read a model file."""
+    """Read a model file; raises ModelFileError as `read_model` and `Model.from_file` do."""
     return Model.from_file(read_model(path), path)
 
 
@@ -288,7 +288,10 @@ def is_first_use(path: Path) -> bool:
 
 
 def open_user_model(path: Path) -> Model:
-    """Read the user's model; where there is none yet, it starts as a copy of the shipped one."""
+    """Read the user's model; where there is none yet, it starts as a copy of the shipped one.
+
+    Raises ModelFileError as `load_model` does, and where the copy cannot be made.
+    """
     if is_first_use(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,10 @@ def poisson_upper95(count: float, hours: float) -> float:
 
 
 class StreamProtocol:
-    """The protocol on one device; running speech is what nothing was trained on, noise is all that the data has."""
+    """The protocol on one device; running speech is what nothing was trained on, noise is all that the data has.
+
+    Raises UsageError for data without running speech, and for a clip that cannot be read.
+    """
 
     def __init__(
         self, device: VoiceDevice, model: Model, clips: Sequence[ClipInfo], draws: int, seed: int,
