@@ -14,6 +14,7 @@ from edgelearn.audio.resample import resample
 from edgelearn.errors import UsageError
 
 INT16_FULL_SCALE = 32768
+CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS")  # what files begin with that hold sound
 
 
 def read_clip(path: Path | str) -> NDArray[np.int16]:
@@ -48,13 +49,19 @@ def clip_seconds(path: Path | str) -> float:
 def iter_pcm(stream: BinaryIO, chunk: int) -> Iterator[NDArray[np.int16]]:
     """Yield raw samples (signed 16 bit, little-endian, mono, 16 kHz) of `stream`, at most `chunk` at a time.
 
-    Blocks come as soon as the stream has them.  A half sample at the end of the stream is dropped.
+    Blocks come as soon as the stream has them.  A half sample at the end of the stream is dropped.  Raises UsageError
+    for a stream that begins as a WAV, FLAC or Ogg file does: heard as raw samples its rate may be wrong.
     """
     # read1 returns what there is, where read would wait for a full block
     read = getattr(stream, "read1", stream.read)
-    half = b""
+    half, begun = b"", False
     while data := read(2 * chunk - len(half)):
-        data = half + data
+        if not begun and data.startswith(CONTAINERS):
+            raise UsageError(
+                f"the stream is a {data[:4].decode()} file, not raw samples",
+                "name the file itself, or send raw samples: `arecord -q -t raw -f S16_LE -r 16000 -c 1`",
+            )
+        data, begun = half + data, True
         whole = len(data) // 2 * 2
         half = data[whole:]
         if whole:

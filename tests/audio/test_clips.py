@@ -162,3 +162,12 @@ def test_raw_samples_from_a_stream(sizes: list[int], tail: bytes) -> None:
 def test_an_empty_stream_has_no_blocks() -> None:
     assert list(iter_pcm(io.BytesIO(b""), 320)) == []
     assert list(iter_pcm(io.BytesIO(b"x"), 320)) == []
+
+
+@pytest.mark.parametrize("begins", [b"RIFF", b"RF64", b"fLaC", b"OggS"])
+def test_a_file_in_a_stream_is_not_taken_for_samples(begins):
+    with pytest.raises(UsageError, match=f"is a {begins.decode()} file") as caught:
+        list(iter_pcm(io.BytesIO(begins + bytes(640)), 320))
+    assert "arecord" in str(caught.value.hint)
+    # later on it is sound like any other
+    assert len(list(iter_pcm(io.BytesIO(bytes(640) + begins), 320))) == 2
