@@ -16,7 +16,7 @@ import tomli
 
 import edgelearn
 import firmware_sim
-from edgelearn import errors
+from edgelearn import errors, jit
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -94,6 +94,16 @@ def test_no_assert_no_todo_and_a_docstring(path: Path) -> None:
     # an assert goes away under `python -O`, and is a traceback for a user
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     assert not re.findall(r"\b(?:TODO|FIXME|XXX)\b", source)
+
+
+def test_all_that_a_kernel_has_code_or_constants_from_is_in_the_name_of_its_cache() -> None:
+    package = ROOT / "edgelearn"
+    kernels = {path for path in package.rglob("*.py") if re.search(r"^\s*@kernel\b", path.read_text("utf-8"), re.M)}
+    names = {name for path in kernels for name in imports(path)}
+    needed = kernels | {path for path in package.rglob("*.py") if name_of(path)[:-3].replace("/", ".") in names}
+    sources = {path for pattern in jit._KERNEL_SOURCES for path in package.glob(pattern)}
+    assert len(kernels) > 12
+    assert needed - sources <= {package / "errors.py"}  # errors are raised outside of kernels
 
 
 def test_only_declared_packages_are_imported() -> None:

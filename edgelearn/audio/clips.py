@@ -14,7 +14,8 @@ from edgelearn.audio.resample import resample
 from edgelearn.errors import UsageError
 
 INT16_FULL_SCALE = 32768
-CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS")  # what files begin with that hold sound
+WAVE = (b"RIFF", b"RIFX", b"RF64")  # what a WAV file begins with
+CONTAINERS = (*WAVE, b"fLaC", b"OggS")  # and other files that hold sound
 
 
 def read_clip(path: Path | str) -> NDArray[np.int16]:
@@ -81,7 +82,7 @@ def _read_samples(path: Path) -> tuple[NDArray[Any], int]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     if not head:
         raise UsageError(f"{path} is empty")
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+    if head.startswith(WAVE) and head[8:12] == b"WAVE":
         from scipy.io import wavfile
 
         try:

@@ -19,6 +19,7 @@ from edgelearn.cli.machine import (
     check_python,
     check_system,
 )
+from edgelearn.device.host import read_condition
 from edgelearn.errors import AudioDeviceError, EdgelearnError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def all_checks(args: Namespace) -> Iterator[Check]:
     program = Program(args)
     yield guarded("settings", program.check_settings)
     yield guarded("model", program.check_model)
-    yield from (check_memory(), check_processor(), check_heat())
+    state = read_condition()
+    yield from (check_memory(), check_processor(state), check_heat(state))
     yield guarded("kernel cache", check_cache)
     yield guarded("start", program.check_start)
     yield guarded("speed", program.check_speed)

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelearn.device.host import read_condition
+from edgelearn.device.host import Condition
 
 MIB = 1 << 20
 LEAST_FREE_BYTES = 256 * MIB  # the program with its compiler takes up to 200 MiB
@@ -83,9 +83,8 @@ def check_memory(root: Path = Path("/")) -> Check:
     return Check("memory", "ok", detail)
 
 
-def check_processor(root: Path = Path("/")) -> Check:
+def check_processor(state: Condition) -> Check:
     """Return how many cores there are, and what governs their clock."""
-    state = read_condition(root)
     known = state.clock_mhz is not None and state.most_mhz is not None
     clock = f"{state.clock_mhz:.0f} of {state.most_mhz:.0f} MHz" if known else ""
     governor = f"governor {state.governor}" if state.governor else ""
@@ -99,9 +98,8 @@ def check_processor(root: Path = Path("/")) -> Check:
     return Check("processor", "ok", detail)
 
 
-def check_heat(root: Path = Path("/")) -> Check:
+def check_heat(state: Condition) -> Check:
     """Return how hot it is, and whether power or heat has slowed the board down since it was started."""
-    state = read_condition(root)
     celsius = state.temperature_c
     parts = [] if celsius is None else [f"{celsius:.0f} °C"]
     if state.throttled is not None:

@@ -145,7 +145,7 @@ class VoiceDevice:
         frames = np.zeros((1 + sum(self.endpoint.surroundings), self.frontend.config.bands), np.int8)
         subtract_floor(frames, 0, 1, frames[0], subtraction_table(self.frontend.config.gain_q20))
         theta, around = self.memory.theta_x_q13, self.memory.around
-        memory = RehearsalMemory(KIB, frames.shape[1], theta, Arena(2 * KIB), around=around)
+        memory = RehearsalMemory.apart(KIB, frames.shape[1], theta, around)
         memory.add(0, frames)
         memory.decode(memory.exemplars()[0], frames)
         unit, _ = self.hearing.embed(frames)

@@ -15,6 +15,7 @@ from edgelearn.cli.checks import check_microphone, guarded
 from edgelearn.cli.machine import Check
 from edgelearn.cli.verbs import doctor
 from edgelearn.config import AudioSettings
+from edgelearn.device.host import read_condition
 from edgelearn.errors import ModelFileError
 from tests.cli.typed import Cli
 
@@ -85,7 +86,7 @@ def test_the_clock(tmp_path: Path, governor: str, status: str) -> None:
     write(folder / "scaling_governor", f"{governor}\n")
     write(folder / "scaling_cur_freq", "600000\n")
     write(folder / "scaling_max_freq", "1800000\n")
-    check = machine.check_processor(tmp_path)
+    check = machine.check_processor(read_condition(tmp_path))
     assert check.status == status
     assert check.detail.endswith(f"governor {governor}, 600 of 1800 MHz")
 
@@ -110,14 +111,14 @@ def test_heat_and_power(
     command.write_text(f"#!/bin/sh\necho '{answer}'\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    check = machine.check_heat(tmp_path)
+    check = machine.check_heat(read_condition(tmp_path))
     assert (check.status, check.detail) == (status, detail)
     assert bool(check.advice) == (status == "warn")
 
 
 def test_heat_on_a_system_that_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.check_heat(tmp_path) == Check("heat", "ok", "not known on this system")
+    assert machine.check_heat(read_condition(tmp_path)) == Check("heat", "ok", "not known on this system")
 
 
 # -- the microphone

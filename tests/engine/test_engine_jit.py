@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import stat
 import subprocess
@@ -10,8 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from edgelearn import jit
 
 PROGRAM = """
 import numpy as np
@@ -97,25 +94,3 @@ def test_another_kernel_source_means_another_folder(changed, tmp_path):
     assert run(moved, NUMBA_CACHE_DIR=tmp_path) == before
     (package / changed).write_text("a = 2\n")
     assert run(moved, NUMBA_CACHE_DIR=tmp_path) != before
-
-
-def imported(tree):
-    """Return the modules of the package that a syntax tree imports from, as paths in it without suffix."""
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    names = {node.module for node in froms} | {f"{node.module}.{name.name}" for node in froms for name in node.names}
-    return {name.removeprefix("edgelearn.").replace(".", "/") for name in names if name.startswith("edgelearn.")}
-
-
-def test_all_that_a_kernel_has_code_or_constants_from_is_a_source():
-    package = Path(jit.__file__).parent
-    trees = {path.relative_to(package): ast.parse(path.read_text()) for path in package.rglob("*.py")}
-    kernels = {path for path, tree in trees.items() if "kernel" in {
-        node.id for made in ast.walk(tree) if isinstance(made, ast.FunctionDef)
-        for decorator in made.decorator_list for node in ast.walk(decorator) if isinstance(node, ast.Name)
-    }}  # fmt: skip
-    needed = kernels | {
-        path for path in trees for kernel in kernels if str(path.with_suffix("")) in imported(trees[kernel])
-    }
-    sources = {path.relative_to(package) for pattern in jit._KERNEL_SOURCES for path in package.glob(pattern)}
-    assert len(kernels) > 12
-    assert needed - sources <= {Path("errors.py")}  # errors are raised outside of kernels
